@@ -1,0 +1,31 @@
+# Every file or subfolder of examples/cpp is one program; tiny_transformer is the small C++ model that
+# the examples, tests and benches share.
+set(_examples "${PROJECT_SOURCE_DIR}/examples/cpp")
+file(GLOB _entries CONFIGURE_DEPENDS "${_examples}/*.cpp" "${_examples}/*/*.cpp")
+
+if(EXISTS "${_examples}/tiny_transformer.cpp")
+  add_library(tierod_example_model STATIC "${_examples}/tiny_transformer.cpp")
+  target_include_directories(tierod_example_model PUBLIC "${_examples}")
+  target_link_libraries(tierod_example_model PUBLIC tierod PRIVATE tierod_warnings)
+  list(REMOVE_ITEM _entries "${_examples}/tiny_transformer.cpp")
+endif()
+
+if(TIEROD_BUILD_EXAMPLES)
+  set(_programs "")
+  foreach(_source IN LISTS _entries)
+    file(RELATIVE_PATH _name "${_examples}" "${_source}")
+    string(REGEX REPLACE "(/.*|\\.cpp)$" "" _name "${_name}")
+    list(APPEND _programs "${_name}")
+    list(APPEND _sources_of_${_name} "${_source}")
+  endforeach()
+  list(REMOVE_DUPLICATES _programs)
+  foreach(_name IN LISTS _programs)
+    add_executable(example_${_name} ${_sources_of_${_name}})
+    target_link_libraries(example_${_name} PRIVATE tierod tierod_warnings)
+    if(TARGET tierod_example_model)
+      target_link_libraries(example_${_name} PRIVATE tierod_example_model)
+    endif()
+    set_target_properties(example_${_name} PROPERTIES
+      OUTPUT_NAME "${_name}" RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
+  endforeach()
+endif()

@@ -1,0 +1,32 @@
+# Every public header compiles alone. Objects, not -fsyntax-only: ccache keeps only the former.
+file(GLOB_RECURSE _headers CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}/include"
+     "${PROJECT_SOURCE_DIR}/include/tierod/*.h")
+
+foreach(_kind core rooms)
+  set(_units_${_kind} "")
+endforeach()
+foreach(_header IN LISTS _headers)
+  string(REPLACE "/" "_" _unit "${_header}")
+  set(_unit "${PROJECT_BINARY_DIR}/header_check/${_unit}.cpp")
+  file(CONFIGURE OUTPUT "${_unit}" CONTENT "#include <${_header}>\n")
+  if(_header MATCHES "^tierod/core/")
+    list(APPEND _units_core "${_unit}")
+  else()
+    list(APPEND _units_rooms "${_unit}")
+  endif()
+endforeach()
+
+add_custom_target(tierod_header_check)
+foreach(_kind core rooms)
+  if(_units_${_kind})
+    add_library(tierod_header_check_${_kind} OBJECT EXCLUDE_FROM_ALL ${_units_${_kind}})
+    target_compile_options(tierod_header_check_${_kind} PRIVATE -O0 -g0)
+    target_link_libraries(tierod_header_check_${_kind} PRIVATE tierod_warnings)
+    add_dependencies(tierod_header_check tierod_header_check_${_kind})
+  endif()
+endforeach()
+target_include_directories(tierod_header_check_core PRIVATE
+  "${PROJECT_SOURCE_DIR}/include" "${TIEROD_GENERATED_INCLUDE_DIR}")
+if(TARGET tierod_header_check_rooms)
+  target_link_libraries(tierod_header_check_rooms PRIVATE tierod)
+endif()

@@ -1,0 +1,9 @@
+# One switch for every target: mixing instrumented and plain objects hides errors.
+if(TIEROD_SANITIZE)
+  add_compile_options(-fsanitize=${TIEROD_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${TIEROD_SANITIZE})
+  if(TIEROD_SANITIZE MATCHES "undefined")
+    add_compile_options(-fno-sanitize-recover=all)
+    add_link_options(-fno-sanitize-recover=all)
+  endif()
+endif()

@@ -1,0 +1,66 @@
+#include "tierod/hook/scope.h"
+
+#include <exception>
+
+#include "core/text_internal.h"
+#include "hook/session_list_internal.h"
+#include "hook/session_state_internal.h"
+#include "tierod/core/error.h"
+
+namespace tierod {
+
+using internal::thread_state;
+
+PhaseScope::PhaseScope(Phase phase, std::int64_t step, std::optional<std::int64_t> position_offset) {
+  if (step < -1 || step > INT32_MAX) {
+    throw InvalidArgument(
+        internal::cat("[hook.PhaseScope] expected a step >= 0, or -1 for none, got ", step));
+  }
+  if (position_offset && *position_offset < 0) {
+    throw InvalidArgument(internal::cat(
+        "[hook.PhaseScope] expected position_offset >= 0, got ", *position_offset));
+  }
+  internal::Context& context = thread_state().context;
+  phase_ = context.phase;
+  step_ = context.step;
+  position_offset_ = context.position_offset;
+  context.phase = phase;
+  context.step = static_cast<std::int32_t>(step);
+  context.position_offset =
+      position_offset.value_or(phase == Phase::decode ? internal::kUnknownOffset : 0);
+}
+
+PhaseScope::~PhaseScope() {
+  internal::Context& context = thread_state().context;
+  context.phase = phase_;
+  context.step = static_cast<std::int32_t>(step_);
+  context.position_offset = position_offset_;
+}
+
+BranchScope::BranchScope(std::string_view branch) : branch_(thread_state().context.branch) {
+  thread_state().context.branch = internal::branch_id(branch);
+}
+
+BranchScope::~BranchScope() { thread_state().context.branch = branch_; }
+
+RunScope::RunScope() : exceptions_(std::uncaught_exceptions()) {
+  if (internal::in_backward()) return;
+  internal::for_each_session([](SessionState& session) { ++session.runs_started; });
+}
+
+RunScope::~RunScope() {
+  if (internal::in_backward() || std::uncaught_exceptions() > exceptions_) return;
+  internal::for_each_session([](SessionState& session) { ++session.runs_completed; });
+}
+
+Suspend::Suspend() : in_callback_(thread_state().in_callback) {
+  ++thread_state().suspended;
+  thread_state().in_callback = false;
+}
+
+Suspend::~Suspend() {
+  --thread_state().suspended;
+  thread_state().in_callback = in_callback_;
+}
+
+}  // namespace tierod

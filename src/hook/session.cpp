@@ -1,0 +1,397 @@
+#include "tierod/hook/session.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "core/text_internal.h"
+#include "hook/session_list_internal.h"
+#include "hook/session_state_internal.h"
+#include "tierod/core/error.h"
+#include "tierod/hook/hook_point.h"
+
+namespace tierod {
+
+using internal::cat;
+using internal::list_text;
+
+SitePlan& SessionState::plan(const Site& site) {
+  const std::uint32_t id = site.id();
+  if (id >= plans.size()) plans.resize(std::max<std::size_t>(id + 1, plans.size() * 2));
+  std::unique_ptr<SitePlan>& plan = plans[id];
+  if (!plan) {
+    plan = std::make_unique<SitePlan>(SitePlan{.site = site});
+    resolve(*plan);
+  }
+  return *plan;
+}
+
+void SessionState::resolve(SitePlan& plan) const {
+  const auto add = [](auto& uses, const auto& request) {
+    for (const auto& use : uses) {
+      if (use.request == &request) return;  // already there, with its count
+    }
+    const Selection& selection = request.options.selection;
+    uses.push_back({&request, selection.all_events(), selection.whole_tensor()});
+  };
+  for (const CaptureRequest& request : captures) {
+    if (!request.pattern.matches(plan.site.name())) continue;
+    if (request.options.gradient) {
+      add(plan.gradient_captures, request);
+    } else {
+      add(request.options.when == When::before ? plan.before : plan.after, request);
+    }
+  }
+  for (const EditRequest& request : edits) {
+    if (!request.pattern.matches(plan.site.name())) continue;
+    add(request.options.gradient ? plan.gradient_edits : plan.edits, request);
+  }
+  plan.active = !plan.before.empty() || !plan.after.empty() || !plan.edits.empty() ||
+                plan.wants_gradient();
+}
+
+void SessionState::resolve_again() {
+  for (const auto& plan : plans) {
+    if (plan) resolve(*plan);
+  }
+}
+
+void SessionState::append(const SitePlan& plan, const internal::Context& context,
+                          std::int32_t call, const CaptureRequest& request, at::Tensor tensor,
+                          const at::Tensor& whole) {
+  cache.data_->append({plan.site, context.phase, context.branch, context.step, call, request.info,
+                       std::move(tensor),
+                       c10::SmallVector<std::int64_t, 4>(whole.sizes().begin(), whole.sizes().end())});
+}
+
+void SessionState::leave() noexcept {
+  if (!open.exchange(false)) return;
+  detail::open_session_count.fetch_sub(1, std::memory_order_relaxed);
+  try {
+    if (process_wide) {
+      internal::ProcessSessions::instance().remove(this);
+    } else if (owner == std::this_thread::get_id()) {
+      std::erase_if(internal::thread_state().stack,
+                    [&](const auto& item) { return item.get() == this; });
+    }
+  } catch (...) {
+    // Only memory can be lacking; a closed session that stays listed does nothing.
+  }
+}
+
+// --- the contract -------------------------------------------------------------------------------
+
+namespace {
+
+std::string context_text(std::uint64_t packed) {
+  const auto phase = static_cast<Phase>(packed >> 48);
+  const auto step = static_cast<std::int32_t>(packed & 0xFFFFFFFF);
+  const std::string branch = internal::branch_text(static_cast<std::uint16_t>(packed >> 32));
+  std::string text = phase_name(phase);
+  if (step >= 0) text += cat(" step ", step);
+  if (!branch.empty()) text += cat(" branch ", branch);
+  return text;
+}
+
+std::string counts_text(const SitePlan& plan) {
+  std::vector<std::string> parts;
+  for (const auto& [packed, count] : plan.counts) {
+    parts.push_back(cat(count, " x ", context_text(packed)));
+  }
+  std::sort(parts.begin(), parts.end());
+  return list_text(parts, 6);
+}
+
+void check_declared(const SiteSpec& spec, const SitePlan& plan, std::int64_t started,
+                    std::int64_t completed) {
+  for (const FireCount& fires : spec.fires) {
+    std::int64_t seen = 0;
+    for (const auto& [packed, count] : plan.counts) {
+      if (!fires.phase || static_cast<Phase>(packed >> 48) == *fires.phase) seen += count;
+    }
+    const std::int64_t low = fires.min * completed;
+    const std::int64_t high = fires.max * started;
+    if (seen >= low && seen <= high) continue;
+    const std::string phase = fires.phase ? cat(" in phase ", phase_name(*fires.phase)) : "";
+    throw SiteError(cat("[hook.Session.close] '", spec.site.name(), "' fired ", seen, " times",
+                        phase, ", but the model declares ",
+                        low == high ? cat(low) : cat(low, " to ", high), " in ", completed, " of ",
+                        started, " runs that were completed; seen: ", counts_text(plan),
+                        "; is part of the model compiled, bypassed, or called more than once?"));
+  }
+}
+
+template <typename Request>
+void check_uses(const std::vector<Use<Request>>& uses, const SitePlan& plan, const char* what) {
+  for (const Use<Request>& use : uses) {
+    if (use.done > 0) continue;
+    throw SiteError(cat("[hook.Session.close] ", what, " at '", plan.site.name(),
+                        "' (pattern '", use.request->pattern.text(), "', selection ",
+                        use.request->options.selection.to_json(),
+                        ") never met an event, although the site fired: ", counts_text(plan),
+                        "; correct its phases, steps, calls, positions or spans"));
+  }
+}
+
+}  // namespace
+
+void SessionState::check_contract() const {
+  std::vector<std::string> seen;
+  for (const auto& plan : plans) {
+    if (plan && (!plan->counts.empty() || !plan->active)) seen.push_back(plan->site.name());
+  }
+  const auto check_pattern = [&](const SitePattern& pattern) {
+    if (!table.empty()) {
+      for (const SiteSpec* spec : table.match(pattern)) {
+        const bool fired = std::find(seen.begin(), seen.end(), spec->site.name()) != seen.end();
+        const bool optional = !spec->fires.empty() &&
+                              std::all_of(spec->fires.begin(), spec->fires.end(),
+                                          [](const FireCount& f) { return f.min == 0; });
+        if (fired || optional) continue;
+        throw SiteError(cat("[hook.Session.close] '", spec->site.name(),
+                            "' never fired, expected at least once; sites that fired: ",
+                            list_text(seen, 6),
+                            "; was the model run inside of the session, and is this part of it "
+                            "reached in eager mode?"));
+      }
+      return;
+    }
+    for (const std::string& name : seen) {
+      if (pattern.matches(name)) return;
+    }
+    const auto near = nearest_names(pattern.text(), seen);
+    throw SiteError(cat("[hook.Session.close] no site that fired matches '", pattern.text(), "'; ",
+                        seen.empty()   ? std::string("no site fired at all: was the model run "
+                                                     "inside of the session, on this thread?")
+                        : near.empty() ? cat("sites that fired: ", list_text(seen, 6))
+                                       : cat("nearest names: ", list_text(near))));
+  };
+  for (const CaptureRequest& request : captures) check_pattern(request.pattern);
+  for (const EditRequest& request : edits) check_pattern(request.pattern);
+  for (const auto& plan : plans) {
+    if (!plan || !plan->active || plan->counts.empty()) continue;
+    const SiteSpec* spec = table.find(plan->site.name());
+    if (spec != nullptr && runs_started > 0) {
+      check_declared(*spec, *plan, runs_started, runs_completed);
+    }
+    check_uses(plan->before, *plan, "a capture");
+    check_uses(plan->after, *plan, "a capture");
+    check_uses(plan->edits, *plan, "an edit");
+    if (plan->wants_gradient() && plan->gradient_events == 0) {
+      throw SiteError(cat("[hook.Session.close] no gradient arrived at '", plan->site.name(),
+                          "'; run backward() before the session closes, with gradients enabled and "
+                          "a loss that depends on the site"));
+    }
+    check_uses(plan->gradient_captures, *plan, "a gradient capture");
+    check_uses(plan->gradient_edits, *plan, "a gradient edit");
+  }
+}
+
+// --- Session --------------------------------------------------------------------------------------
+
+Session::Session() : Session(SiteTable(), false) {}
+Session::Session(SiteTable table) : Session(std::move(table), false) {}
+Session::Session(SiteTable table, bool process_wide)
+    : state_(std::make_shared<SessionState>(std::move(table), process_wide)) {}
+
+Session::~Session() {
+  if (!state_->open) return;
+  state_->leave();
+  if (std::uncaught_exceptions() == 0) {
+    TORCH_WARN(
+        "[hook.Session] a session was destroyed while open: its checks were not made; call close()");
+  }
+}
+
+namespace {
+
+void check_may_change(const SessionState& state, const char* function) {
+  if (internal::thread_state().in_callback) {
+    throw StateError(cat("[hook.Session.", function,
+                         "] a session cannot be changed from a callback; set it up before the run"));
+  }
+  if (state.process_wide && state.open) {
+    throw StateError(cat("[hook.ProcessSession.", function,
+                         "] the session is open and other threads may be using it; set it up before "
+                         "open()"));
+  }
+}
+
+// Refuse an unknown site now rather than after an expensive run, where the model declares its sites.
+void check_known(const SiteTable& table, const SitePattern& pattern, bool edits) {
+  if (table.empty()) return;
+  for (const SiteSpec* spec : table.match(pattern)) {
+    if (edits && !spec->read_only_reason.empty()) {
+      throw SiteError(cat("[hook.Session.intervene] '", spec->site.name(),
+                          "' can be captured but not edited: ", spec->read_only_reason));
+    }
+  }
+}
+
+}  // namespace
+
+void Session::capture(std::string_view pattern, CaptureOptions options) {
+  check_may_change(*state_, "capture");
+  SitePattern parsed(pattern);
+  options.selection.check("[hook.Session.capture]");
+  check_known(state_->table, parsed, false);
+  if (options.keep_graph && (options.gradient || options.reduce == Reduce::moments ||
+                             options.reduce == Reduce::covariance)) {
+    throw InvalidArgument(
+        "[hook.Session.capture] keep_graph holds for activations, not for gradients or moments");
+  }
+  auto info = std::make_shared<CaptureInfo>(
+      CaptureInfo{options.selection, options.reduce, options.when, options.gradient});
+  state_->captures.push_back({std::move(parsed), std::move(options), std::move(info)});
+  if (state_->open) state_->resolve_again();
+}
+
+void Session::intervene(std::string_view pattern, Intervention intervention,
+                        InterveneOptions options) {
+  check_may_change(*state_, "intervene");
+  SitePattern parsed(pattern);
+  options.selection.check("[hook.Session.intervene]");
+  check_known(state_->table, parsed, true);
+  state_->edits.push_back({std::move(parsed), std::move(options), std::move(intervention), {}});
+  if (state_->open) state_->resolve_again();
+}
+
+void Session::intervene(std::string_view pattern, Callback callback, InterveneOptions options) {
+  check_may_change(*state_, "intervene");
+  SitePattern parsed(pattern);
+  options.selection.check("[hook.Session.intervene]");
+  check_known(state_->table, parsed, true);
+  if (!callback) {
+    throw InvalidArgument("[hook.Session.intervene] expected a callable callback, got an empty one");
+  }
+  state_->edits.push_back(
+      {std::move(parsed), std::move(options), std::nullopt, std::move(callback)});
+  if (state_->open) state_->resolve_again();
+}
+
+void Session::set_spans(SpanTable spans) {
+  check_may_change(*state_, "set_spans");
+  for (std::size_t row = 0; row < spans.size(); ++row) {
+    std::set<std::string_view> names;
+    for (const Span& span : spans[row]) {
+      if (span.name.empty() || span.begin < 0 || span.end <= span.begin) {
+        throw InvalidArgument(cat("[hook.Session.set_spans] row ", row, ": expected a named span "
+                                  "with 0 <= begin < end, got '",
+                                  span.name, "' [", span.begin, ", ", span.end, ")"));
+      }
+      if (!names.insert(span.name).second) {
+        throw InvalidArgument(cat("[hook.Session.set_spans] row ", row, " names the span '",
+                                  span.name, "' twice; number them, as in 'image 0'"));
+      }
+    }
+  }
+  state_->spans = std::move(spans);
+}
+
+void Session::open() {
+  static std::atomic<std::uint64_t> next_order = 1;
+  if (state_->open) {
+    throw StateError(
+        "[hook.Session.open] the session is open already; close it first, or nest another object");
+  }
+  if (internal::thread_state().in_callback) {
+    throw StateError(
+        "[hook.Session.open] a session cannot be opened from a callback without suspend()");
+  }
+  // A fresh start: counts and captures of an earlier opening do not mix with this one's.
+  state_->plans.clear();
+  state_->cache = ActivationCache();
+  state_->runs_started = 0;
+  state_->runs_completed = 0;
+  state_->pending = nullptr;
+  state_->owner = std::this_thread::get_id();
+  state_->order = next_order.fetch_add(1);
+  if (state_->process_wide) {
+    internal::ProcessSessions::instance().add(state_);
+  } else {
+    internal::thread_state().stack.push_back(state_);
+  }
+  state_->open = true;
+  detail::open_session_count.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Session::close() {
+  if (!state_->open) {
+    throw StateError("[hook.Session.close] the session is not open");
+  }
+  if (!state_->process_wide && state_->owner != std::this_thread::get_id()) {
+    throw StateError(
+        "[hook.Session.close] the session was opened on another thread; close it there, or use a "
+        "ProcessSession");
+  }
+  state_->leave();
+  if (state_->pending) std::rethrow_exception(std::exchange(state_->pending, nullptr));
+  state_->check_contract();
+}
+
+void Session::abort() noexcept {
+  state_->leave();
+  state_->pending = nullptr;
+}
+
+bool Session::is_open() const noexcept { return state_->open; }
+
+ActivationCache Session::cache() const { return state_->cache; }
+
+Moments Session::moments(std::string_view site) const {
+  std::vector<std::string> names;
+  const Moments* found = nullptr;
+  for (const auto& plan : state_->plans) {
+    if (!plan || plan->moments.empty()) continue;
+    names.push_back(plan->site.name());
+    if (plan->site.name() != site) continue;
+    if (found != nullptr || plan->moments.size() > 1) {
+      throw SiteError(cat("[hook.Session.moments] several captures keep moments at '", site,
+                          "'; use a session of its own for each"));
+    }
+    found = &plan->moments.begin()->second;
+  }
+  if (found == nullptr) {
+    throw SiteError(cat("[hook.Session.moments] no moments were kept at '", site,
+                        "'; sites that have them: ", list_text(names, 6),
+                        "; capture with Reduce::moments"));
+  }
+  return *found;
+}
+
+std::vector<FireRecord> Session::fired() const {
+  std::vector<FireRecord> records;
+  for (const auto& plan : state_->plans) {
+    if (!plan) continue;
+    for (const auto& [packed, count] : plan->counts) {
+      records.push_back({Event{plan->site, static_cast<Phase>(packed >> 48),
+                               static_cast<std::int32_t>(packed & 0xFFFFFFFF),
+                               internal::branch_text(static_cast<std::uint16_t>(packed >> 32)),
+                               count}});
+    }
+  }
+  std::sort(records.begin(), records.end(), [](const FireRecord& a, const FireRecord& b) {
+    return std::tuple(a.event.site.id(), a.event.phase, a.event.step, a.event.branch) <
+           std::tuple(b.event.site.id(), b.event.phase, b.event.step, b.event.branch);
+  });
+  return records;
+}
+
+std::vector<std::string> Session::sites_seen() const {
+  std::vector<std::string> names;
+  for (const auto& plan : state_->plans) {
+    if (plan) names.push_back(plan->site.name());
+  }
+  return names;
+}
+
+const SiteTable& Session::table() const { return state_->table; }
+
+ProcessSession::ProcessSession() : Session(SiteTable(), true) {}
+ProcessSession::ProcessSession(SiteTable table) : Session(std::move(table), true) {}
+ProcessSession::~ProcessSession() = default;
+
+}  // namespace tierod

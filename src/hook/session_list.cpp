@@ -1,0 +1,77 @@
+#include <torch/csrc/autograd/graph_task.h>
+
+#include <algorithm>
+
+#include "hook/session_list_internal.h"
+#include "tierod/hook/hook_point.h"
+
+namespace tierod {
+
+namespace detail {
+std::atomic<std::int64_t> open_session_count = 0;
+}  // namespace detail
+
+namespace internal {
+
+ThreadState& thread_state() {
+  thread_local ThreadState state;
+  return state;
+}
+
+bool in_backward() { return torch::autograd::get_current_graph_task_id() != -1; }
+
+std::uint64_t pack(const Context& context) {
+  return (static_cast<std::uint64_t>(context.phase) << 48) |
+         (static_cast<std::uint64_t>(context.branch) << 32) |
+         static_cast<std::uint32_t>(context.step);
+}
+
+ProcessSessions& ProcessSessions::instance() {
+  static ProcessSessions* sessions = new ProcessSessions;  // threads may outlive static destruction
+  return *sessions;
+}
+
+void ProcessSessions::add(const std::shared_ptr<SessionState>& session) {
+  const std::lock_guard lock(mutex);
+  auto next = list ? std::make_shared<std::vector<std::shared_ptr<SessionState>>>(*list)
+                   : std::make_shared<std::vector<std::shared_ptr<SessionState>>>();
+  next->push_back(session);
+  count = static_cast<int>(next->size());
+  list = std::move(next);
+}
+
+void ProcessSessions::remove(const SessionState* session) {
+  const std::lock_guard lock(mutex);
+  if (!list) return;
+  auto next = std::make_shared<std::vector<std::shared_ptr<SessionState>>>(*list);
+  std::erase_if(*next, [&](const auto& item) { return item.get() == session; });
+  count = static_cast<int>(next->size());
+  list = std::move(next);
+}
+
+std::shared_ptr<const std::vector<std::shared_ptr<SessionState>>> ProcessSessions::snapshot() {
+  const std::lock_guard lock(mutex);
+  return list;
+}
+
+ActiveSessions::ActiveSessions() {
+  const auto& stack = thread_state().stack;
+  for (const auto& session : stack) sessions_.push_back(session.get());
+  ProcessSessions& process = ProcessSessions::instance();
+  if (process.count.load(std::memory_order_acquire) == 0) return;
+  process_ = process.snapshot();
+  if (!process_) return;
+  for (const auto& session : *process_) sessions_.push_back(session.get());
+  std::stable_sort(sessions_.begin(), sessions_.end(),
+                   [](const SessionState* a, const SessionState* b) { return a->order < b->order; });
+}
+
+bool any_session_here() {
+  const ThreadState& thread = thread_state();
+  return thread.suspended == 0 &&
+         (!thread.stack.empty() || ProcessSessions::instance().count.load() > 0);
+}
+
+}  // namespace internal
+
+}  // namespace tierod

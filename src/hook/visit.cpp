@@ -1,0 +1,389 @@
+// Note [What happens at a site]
+//
+// A visit runs in three steps over all sessions that act on this thread, outer ones first:
+//   1. every session counts the event, and its captures of the raw value (When::before) act;
+//   2. every session's edits act, each on what the one before left;
+//   3. every session's captures of the final value act.
+// So a capture sees the value that the model goes on with, whichever session edited it. Where a
+// gradient is asked for, an identity node goes between 2 and 3; its backward does the same three
+// steps on the gradient. The node holds the sessions, because backward may run on other threads,
+// where this thread's stack is not to be seen.
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/SmallVector.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "core/text_internal.h"
+#include "hook/intervention_internal.h"
+#include "hook/region_internal.h"
+#include "hook/session_list_internal.h"
+#include "hook/session_state_internal.h"
+#include "tierod/core/error.h"
+#include "tierod/hook/buffer_pool.h"
+#include "tierod/hook/hook_point.h"
+
+namespace tierod::internal {
+
+namespace {
+
+std::string where_text(const Event& event) { return cat("[hook.visit] at '", event.text(), "':"); }
+
+std::optional<std::int64_t> known_offset(const Context& context) {
+  if (context.position_offset == kUnknownOffset) return std::nullopt;
+  return context.position_offset;
+}
+
+/// One session's part in a visit.
+struct Part {
+  std::shared_ptr<SessionState> session;
+  SitePlan* plan;
+  Context context;
+  std::int32_t call;
+
+  Event event() const {
+    return {plan->site, context.phase, context.step, branch_text(context.branch), call};
+  }
+};
+using Parts = c10::SmallVector<Part, 2>;
+
+template <typename Request>
+bool selects(const Use<Request>& use, const Part& part) {
+  return use.all_events ||
+         use.request->options.selection.selects_event(part.context.phase, part.context.step,
+                                                      branch_text(part.context.branch), part.call);
+}
+
+template <typename Request>
+Region region_of(const Use<Request>& use, const at::Tensor& x, const Part& part) {
+  if (use.whole_tensor) {
+    Region region;
+    region.axes = resolve_axes(part.plan->site, x);
+    return region;
+  }
+  return resolve_region(use.request->options.selection, x, part.plan->site, part.session->spans,
+                        known_offset(part.context), where_text(part.event()));
+}
+
+// Mean over, or last of, the selected tokens of each row.
+at::Tensor reduce_tokens(const Region& region, const at::Tensor& selected, Reduce reduce,
+                         const std::string& where) {
+  const auto one = [&](const at::Tensor& x, std::int64_t axis) {
+    return reduce == Reduce::mean ? x.mean(axis) : x.select(axis, x.size(axis) - 1);
+  };
+  if (!region.ragged) {
+    if (region.axes.tokens < 0) {
+      throw InvalidArgument(cat(where, " the reduction ", reduce_name(reduce),
+                                " needs a token axis, but the layout is '", region.axes.layout,
+                                "'; declare the site's layout"));
+    }
+    return one(selected, region.axes.tokens);
+  }
+  if (region.rectangular()) return one(selected, 1);
+  std::vector<at::Tensor> rows;
+  std::int64_t begin = 0;
+  for (const std::int64_t count : region.pairs_in_row) {
+    if (count == 0) {
+      throw OutOfRange(cat(where, " the reduction ", reduce_name(reduce),
+                           " meets a row whose span lies outside of this call; select the phase "
+                           "in which every row's span lies"));
+    }
+    rows.push_back(one(selected.narrow(0, begin, count), 0));
+    begin += count;
+  }
+  return at::stack(rows);
+}
+
+void accumulate(SitePlan& plan, const CaptureRequest& request, const Region& region,
+                const at::Tensor& selected, const std::string& where) {
+  at::Tensor rows = selected;
+  const auto& layout = region.axes.layout;
+  if (rows.dim() == 0 || (!layout.empty() && layout.back() != 'w' && layout.back() != 'd')) {
+    throw InvalidArgument(cat(where, " moments need features on the last axis, but the layout is '",
+                              layout, "'; declare the site's layout"));
+  }
+  rows = rows.reshape({-1, rows.size(-1)});
+  const bool covariance = request.options.reduce == Reduce::covariance;
+  auto [found, fresh] = plan.moments.try_emplace(&request, covariance);
+  try {
+    found->second.update(rows);
+  } catch (const NumericalError& error) {
+    throw NumericalError(cat(where, " ", error.what()));
+  }
+}
+
+void capture(Use<CaptureRequest>& use, const Part& part, const at::Tensor& x) {
+  if (!selects(use, part)) return;
+  const CaptureRequest& request = *use.request;
+  const CaptureOptions& options = request.options;
+  const bool keep_graph = options.keep_graph;
+  const bool plain = use.whole_tensor && options.reduce == Reduce::none && !options.dtype &&
+                     !options.device && !keep_graph;
+  if (plain) {
+    // The hot path: no index, no conversion, at most one copy.
+    at::Tensor kept = options.copy ? pooled_copy(x) : (x.requires_grad() ? x.detach() : x);
+    part.session->append(*part.plan, part.context, part.call, request, std::move(kept), x);
+    ++use.done;
+    return;
+  }
+  // Statistics and copies are normal tensors, whatever mode the model runs in.
+  const c10::InferenceMode normal(x.is_inference() && !options.copy && !keep_graph);
+  const at::AutoGradMode grad(keep_graph && at::GradMode::is_enabled());
+  const at::Tensor source = keep_graph ? x : x.detach();
+  const Region region = region_of(use, source, part);
+  if (region.empty) return;
+  const at::Tensor selected = gather(region, source);
+  const auto where = [&] { return where_text(part.event()); };
+  if (options.reduce == Reduce::moments || options.reduce == Reduce::covariance) {
+    accumulate(*part.plan, request, region, selected, where());
+    ++use.done;
+    return;
+  }
+  at::Tensor kept = selected;
+  if (options.reduce != Reduce::none) {
+    kept = reduce_tokens(region, selected, options.reduce, where());
+  } else if (!region.rectangular()) {
+    throw InvalidArgument(cat(where(), " the spans have different lengths in different rows: ",
+                              list_text(region.pairs_in_row),
+                              "; reduce by mean or last_token, or select rows one by one"));
+  }
+  if (options.dtype || options.device) {
+    kept = kept.to(kept.options()
+                       .dtype(options.dtype.value_or(kept.scalar_type()))
+                       .device(options.device.value_or(kept.device())));
+  }
+  if (options.copy && kept.is_alias_of(x)) {
+    kept = keep_graph ? kept.clone(at::MemoryFormat::Contiguous) : pooled_copy(kept);
+  }
+  part.session->append(*part.plan, part.context, part.call, request, std::move(kept), x);
+  ++use.done;
+}
+
+/// Marks this thread as being inside of a callback.
+class CallbackScope {
+ public:
+  CallbackScope() { thread_state().in_callback = true; }
+  ~CallbackScope() { thread_state().in_callback = false; }
+  CallbackScope(const CallbackScope&) = delete;
+  CallbackScope& operator=(const CallbackScope&) = delete;
+};
+
+at::Tensor call_back(const EditRequest& request, const at::Tensor& x, const Region& region,
+                     const Event& event, const std::string& where) {
+  if (region.empty) return x;
+  if (!region.rectangular()) {
+    throw InvalidArgument(cat(where, " a callback got spans of different lengths: ",
+                              list_text(region.pairs_in_row), "; select rows one by one"));
+  }
+  // A copy: a callback that writes into its argument must not change the model's memory, which
+  // other layers may hold, and must not count as an edit unless it is returned.
+  const at::Tensor selected = gather(region, x);
+  const at::Tensor argument = selected.clone(at::MemoryFormat::Contiguous);
+  const bool counted = !argument.is_inference();
+  const auto version = counted ? argument._version() : 0;
+  std::optional<at::Tensor> answer;
+  {
+    const CallbackScope scope;
+    answer = request.callback(argument, event);
+  }
+  if (!answer || !answer->defined()) {
+    const bool written = counted ? argument._version() != version : !at::equal(argument, selected);
+    if (written) {
+      throw StateError(cat(where,
+                           " the callback wrote into its argument and returned nothing, which "
+                           "means unchanged; return the tensor to edit, or work on a clone"));
+    }
+    return x;
+  }
+  check_replacement(*answer, selected, where, "a callback to return a tensor");
+  if (answer->device() != x.device()) {
+    throw InvalidArgument(cat(where, " expected a callback to return a tensor on ", x.device(),
+                              ", got one on ", answer->device(), "; move it with .to(...)"));
+  }
+  if (!request.options.allow_nonfinite && at::isFloatingType(answer->scalar_type())) {
+    check_finite(*answer, where, "the callback's tensor");
+  }
+  if (!region.whole()) return scatter(region, x, *answer);
+  // The argument is ours and fresh; anything else may be held or aliased by the callback.
+  return answer->is_same(argument) ? argument : answer->clone(at::MemoryFormat::Contiguous);
+}
+
+at::Tensor edit(Use<EditRequest>& use, const Part& part, const at::Tensor& x, bool gradient) {
+  if (!selects(use, part)) return x;
+  const Region region = region_of(use, x, part);
+  if (region.empty) return x;
+  const Event event = part.event();
+  const std::string where = where_text(event);
+  at::Tensor edited = use.request->intervention
+                          ? apply(*use.request->intervention, x, region, event, gradient, where)
+                          : call_back(*use.request, x, region, event, where);
+  ++use.done;
+  return edited;
+}
+
+/// Run `act` and remember what it threw: a model may swallow it, close() then throws it again.
+template <typename Act>
+void guarded(const Part& part, Act&& act) {
+  try {
+    act();
+  } catch (...) {
+    if (!part.session->pending) part.session->pending = std::current_exception();
+    throw;
+  }
+}
+
+std::unique_lock<std::mutex> lock_if_shared(SessionState& session) {
+  std::unique_lock<std::mutex> lock(session.mutex, std::defer_lock);
+  if (session.process_wide) lock.lock();
+  return lock;
+}
+
+void check_not_reentrant(const Site& site) {
+  if (!thread_state().in_callback) return;
+  throw StateError(cat("[hook.visit] at '", site.name(),
+                       "': a callback runs the model again while its session is open; hold "
+                       "suspend() around that forward"));
+}
+
+at::Tensor act_on_gradient(const Parts& parts, at::Tensor gradient) {
+  for (const Part& part : parts) {
+    if (!part.session->open) continue;
+    const std::lock_guard lock(part.session->gradient_mutex);
+    ++part.plan->gradient_events;
+    guarded(part, [&] {
+      for (auto& use : part.plan->gradient_captures) {
+        if (use.request->options.when == When::before) capture(use, part, gradient);
+      }
+    });
+  }
+  for (const Part& part : parts) {
+    if (!part.session->open) continue;
+    guarded(part, [&] {
+      for (auto& use : part.plan->gradient_edits) gradient = edit(use, part, gradient, true);
+    });
+  }
+  for (const Part& part : parts) {
+    if (!part.session->open) continue;
+    const std::lock_guard lock(part.session->gradient_mutex);
+    guarded(part, [&] {
+      for (auto& use : part.plan->gradient_captures) {
+        if (use.request->options.when == When::after) capture(use, part, gradient);
+      }
+    });
+  }
+  return gradient;
+}
+
+struct GradientNode : torch::autograd::Function<GradientNode> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            std::shared_ptr<Parts> parts) {
+    context->saved_data["parts"] =
+        c10::IValue::make_capsule(c10::make_intrusive<Holder>(std::move(parts)));
+    return x.clone();
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto holder = context->saved_data["parts"].toCapsule();
+    const auto& parts = *static_cast<Holder*>(holder.get())->parts;
+    return {act_on_gradient(parts, gradients[0]), at::Tensor()};
+  }
+
+ private:
+  struct Holder : torch::CustomClassHolder {
+    explicit Holder(std::shared_ptr<Parts> p) : parts(std::move(p)) {}
+    std::shared_ptr<Parts> parts;
+  };
+};
+
+// Count the event and return its call number. A recomputed forward is the same event again.
+std::int32_t count_event(SitePlan& plan, const Context& context, Context& address,
+                         bool recomputed) {
+  if (!recomputed) {
+    const std::uint64_t packed = pack(context);
+    if (packed != plan.last_context || plan.last_count == nullptr) {
+      plan.last_count = &plan.counts[packed];  // references stay valid in an unordered_map
+      plan.last_context = packed;
+    }
+    return (*plan.last_count)++;
+  }
+  const auto selects_some = [](const auto& uses) {
+    for (const auto& use : uses) {
+      if (!use.all_events) return true;
+    }
+    return false;
+  };
+  if (selects_some(plan.edits) && (plan.counts.size() > 1 || *plan.last_count > 1)) {
+    throw StateError(cat("[hook.visit] at '", plan.site.name(),
+                         "': a checkpoint recomputes a site that fired several times, and an edit "
+                         "selects some of them by phase, step or call; turn checkpointing off"));
+  }
+  if (plan.last_count == nullptr) return 0;
+  address.phase = static_cast<Phase>(plan.last_context >> 48);
+  address.branch = static_cast<std::uint16_t>(plan.last_context >> 32);
+  address.step = static_cast<std::int32_t>(plan.last_context & 0xFFFFFFFF);
+  return *plan.last_count - 1;
+}
+
+}  // namespace
+
+at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) {
+  if (thread_state().suspended > 0) return x;
+  const ActiveSessions sessions;
+  if (sessions.empty()) return x;
+  check_not_reentrant(site);
+  const bool recomputed = in_backward();
+  Parts parts;
+  bool edits = false;
+  bool gradients = false;
+  for (SessionState* session : sessions) {
+    const auto lock = lock_if_shared(*session);
+    SitePlan& plan = session->plan(site);
+    if (!plan.active) continue;
+    Context address = context;
+    const std::int32_t call = count_event(plan, context, address, recomputed);
+    parts.push_back({session->shared_from_this(), &plan, address, call});
+    edits = edits || !plan.edits.empty();
+    gradients = gradients || plan.wants_gradient();
+    if (recomputed || plan.before.empty()) continue;
+    const Part& part = parts.back();
+    guarded(part, [&] {
+      for (auto& use : plan.before) capture(use, part, x);
+    });
+  }
+  at::Tensor y = x;
+  if (edits) {
+    // Without locks: a callback may wait for Python's lock, which another thread holds.
+    for (const Part& part : parts) {
+      guarded(part, [&] {
+        for (auto& use : part.plan->edits) y = edit(use, part, y, false);
+      });
+    }
+  }
+  if (gradients && at::GradMode::is_enabled() && y.requires_grad()) {
+    y = GradientNode::apply(y, std::make_shared<Parts>(parts));
+  }
+  if (recomputed) return y;
+  for (const Part& part : parts) {
+    if (part.plan->after.empty()) continue;
+    const auto lock = lock_if_shared(*part.session);
+    guarded(part, [&] {
+      for (auto& use : part.plan->after) capture(use, part, y);
+    });
+  }
+  return y;
+}
+
+at::Tensor visit_gradient(const at::Tensor& gradient, const Site& site, const Context& context) {
+  if (thread_state().suspended > 0) return gradient;
+  Parts parts;
+  for (SessionState* session : ActiveSessions()) {
+    const auto lock = lock_if_shared(*session);
+    SitePlan& plan = session->plan(site);
+    if (plan.wants_gradient()) parts.push_back({session->shared_from_this(), &plan, context, 0});
+  }
+  return parts.empty() ? gradient : act_on_gradient(parts, gradient);
+}
+
+}  // namespace tierod::internal

@@ -1,0 +1,516 @@
+// Worker of the hook bench in C++; the protocol is that of harness/worker.py.
+//
+// usage: tierod_hook_bench <data folder> <threads>
+//
+// The GPT-2-shaped model is compiled twice, with and without hook points, so that a ratio compares
+// two programs that differ in nothing else.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <c10/core/InferenceMode.h>
+#include <time.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "tierod/hook/hook_point.h"
+#include "tierod/hook/session.h"
+
+namespace {
+
+using at::Tensor;
+
+double clock_s(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Keep the compiler from moving or merging what stands on either side.
+inline void fence() { asm volatile("" ::: "memory"); }
+
+struct Sizes {
+  std::int64_t layers, width, heads, mlp, vocab, tokens, batch;
+};
+
+struct Linear {
+  Tensor w, b;
+  Tensor operator()(const Tensor& x) const { return at::addmm(b, x, w); }
+};
+
+struct Norm {
+  Tensor w, b;
+  Tensor operator()(const Tensor& x) const { return at::layer_norm(x, w.sizes(), w, b); }
+};
+
+struct Block {
+  Norm ln1, ln2;
+  Linear qkv, proj, fc, out;
+  tierod::Site resid_post;
+};
+
+struct Output {
+  Tensor logits;
+  std::vector<Tensor> captures;
+};
+
+/// The function of gpt2_shape.py, with the stream of rows kept in two dimensions.
+class Model {
+ public:
+  Model(const std::string& folder, const std::string& shape) {
+    std::ifstream text(folder + "/" + shape + ".txt");
+    std::ifstream data(folder + "/" + shape + ".f32", std::ios::binary);
+    Sizes& s = sizes_;
+    text >> s.layers >> s.width >> s.heads >> s.mlp >> s.vocab >> s.tokens >> s.batch;
+    std::map<std::string, Tensor> weights;
+    std::string row;
+    std::getline(text, row);
+    while (std::getline(text, row)) {
+      std::istringstream words(row);
+      std::string name;
+      words >> name;
+      std::vector<std::int64_t> size;
+      for (std::int64_t n = 0; words >> n;) size.push_back(n);
+      Tensor value = at::empty(size, at::kFloat);
+      data.read(static_cast<char*>(value.data_ptr()), static_cast<std::streamsize>(value.nbytes()));
+      weights[name] = value;
+    }
+    tokens_ = at::empty({s.batch, s.tokens}, at::kLong);
+    std::ifstream(folder + "/" + shape + ".tokens", std::ios::binary)
+        .read(static_cast<char*>(tokens_.data_ptr()),
+              static_cast<std::streamsize>(tokens_.nbytes()));
+    if (!text.eof() || !data) throw std::runtime_error("cannot read the data of " + shape);
+
+    const auto linear = [&](const std::string& key) {
+      return Linear{weights.at(key + ".w"), weights.at(key + ".b")};
+    };
+    const auto norm = [&](const std::string& key) {
+      return Norm{weights.at(key + ".w"), weights.at(key + ".b")};
+    };
+    for (std::int64_t i = 0; i < s.layers; ++i) {
+      const std::string at = std::to_string(i);
+      blocks_.push_back({norm(at + ".ln1"), norm(at + ".ln2"), linear(at + ".qkv"),
+                         linear(at + ".proj"), linear(at + ".fc"), linear(at + ".out"),
+                         tierod::Site("layers." + at + ".resid_post")});
+    }
+    wte_ = weights.at("wte");
+    wpe_ = weights.at("wpe");
+    final_ = norm("lnf");
+    head_ = weights.at("head.w");
+  }
+
+  std::int64_t layers() const { return sizes_.layers; }
+
+  /// Run the model; `at_block(x, site)` stands where a block's output goes into the next.
+  template <typename AtBlock>
+  Tensor forward(AtBlock&& at_block) const {
+    const Sizes& s = sizes_;
+    const std::int64_t rows = s.batch * s.tokens;
+    Tensor x = at::embedding(wte_, tokens_).add_(wpe_);
+    for (const Block& block : blocks_) x = at_block(run(block, x), block.resid_post);
+    return at::mm(final_(x.view({rows, s.width})), head_).view({s.batch, s.tokens, s.vocab});
+  }
+
+ private:
+  // In-place adds fall on the product's own fresh tensor, never on the stream that a session may
+  // have kept without a copy.
+  Tensor run(const Block& block, const Tensor& stream) const {
+    const Sizes& s = sizes_;
+    const std::int64_t rows = s.batch * s.tokens, d = s.width / s.heads, row = 3 * s.width;
+    const Tensor x = stream.view({rows, s.width});
+    const Tensor qkv = block.qkv(block.ln1(x));
+    const auto part = [&](std::int64_t index) {
+      return qkv.as_strided({s.batch, s.heads, s.tokens, d}, {s.tokens * row, d, row, 1},
+                            index * s.width);
+    };
+    const Tensor z = at::scaled_dot_product_attention(part(0), part(1), part(2), {}, 0.0, true);
+    // Attention on the CPU answers in [batch, token, head, d] order: no copy.
+    const Tensor mixed = z.transpose(1, 2).reshape({rows, s.width});
+    const Tensor mid = block.proj(mixed).add_(x);
+    Tensor inner = block.fc(block.ln2(mid));
+    at::gelu_(inner, "tanh");
+    return block.out(inner).add_(mid).view(stream.sizes());
+  }
+
+  Sizes sizes_{};
+  Tensor tokens_, wte_, wpe_, head_;
+  Norm final_;
+  std::vector<Block> blocks_;
+};
+
+/// One thing to time. A session that stays open lives from the first to the last run of a slice.
+struct Contender {
+  std::function<Output()> run;
+  std::function<void()> before = [] {};
+  std::function<void()> after = [] {};
+  /// Runs of `run` that count as one, for what is too short to be called through a pointer.
+  std::function<void(std::int64_t)> run_many;
+};
+
+struct NoHook {
+  Tensor operator()(Tensor x, const tierod::Site&) const { return x; }
+};
+
+struct Hook {
+  Tensor operator()(Tensor x, const tierod::Site& site) const {
+    return tierod::hook_point(std::move(x), site);
+  }
+};
+
+std::vector<Tensor> tensors(const tierod::ActivationCache& cache) {
+  std::vector<Tensor> kept;
+  for (const tierod::Activation& entry : cache.entries()) kept.push_back(entry.tensor);
+  return kept;
+}
+
+class Bench {
+ public:
+  explicit Bench(std::string folder) : folder_(std::move(folder)) {}
+
+  Contender& get(const std::string& shape, const std::string& label) {
+    const std::string key = shape + "/" + label;
+    const auto found = contenders_.find(key);
+    if (found != contenders_.end()) return found->second;
+    return contenders_[key] = make(shape, label);
+  }
+
+ private:
+  Contender make(const std::string& shape, const std::string& label) {
+    if (shape == "-") {
+      if (label == "idle_hook") return idle_hook();
+      if (label == "idle_hook_moved") return idle_hook_moved();
+      if (label == "handle_copy") return handle_copy();
+      if (label == "copy") return copies();
+      if (label == "memcpy") return plain_copies();
+      if (label.starts_with("sites_")) return sites(label);
+    } else {
+      const Model& m = model(shape);
+      if (label == "bare") {
+        return {.run = [&m] { return Output{m.forward(NoHook()), {}}; }};
+      }
+      if (label == "idle") {
+        return {.run = [&m] { return Output{m.forward(Hook()), {}}; }};
+      }
+      if (label == "keep") return keep(m);
+      if (label == "capture") return capture(m, false);
+      if (label == "capture_copy") return capture(m, true);
+      if (label == "capture_open") return capture_open(m);
+    }
+    throw std::runtime_error("unknown contender " + shape + "/" + label);
+  }
+
+  const Model& model(const std::string& shape) {
+    auto& slot = models_[shape];
+    if (!slot) slot = std::make_unique<Model>(folder_, shape);
+    return *slot;
+  }
+
+  // --- whole models
+
+  /// The floor of a capture without copy: a handle into a vector.
+  static Contender keep(const Model& m) {
+    return {.run = [&m] {
+      Output output;
+      output.captures.reserve(static_cast<std::size_t>(m.layers()));
+      output.logits = m.forward([&](Tensor x, const tierod::Site&) {
+        output.captures.push_back(x);
+        return x;
+      });
+      return output;
+    }};
+  }
+
+  /// What a user writes: a session for this one forward.
+  static Contender capture(const Model& m, bool copy) {
+    return {.run = [&m, copy] {
+      tierod::Session session;
+      session.capture("**.resid_post", {.copy = copy});
+      session.open();
+      Output output{m.forward(Hook()), {}};
+      session.close();
+      output.captures = tensors(session.cache());
+      return output;
+    }};
+  }
+
+  /// A session that stays open over many forwards: the cost of the hooks alone.
+  static Contender capture_open(const Model& m) {
+    auto session = std::make_shared<tierod::Session>();
+    session->capture("**.resid_post", {.copy = false});
+    return {.run =
+                [&m, session] {
+                  session->cache().clear();
+                  return Output{m.forward(Hook()), {}};
+                },
+            .before = [session] { session->open(); },
+            .after = [session] { session->close(); }};
+  }
+
+  // --- parts
+
+  static Contender idle_hook() {
+    return {.run_many = [x = at::empty({1}), site = tierod::Site("layers.0.resid_post")](
+                            std::int64_t count) mutable {
+      for (std::int64_t i = 0; i < count; ++i) {
+        x = tierod::hook_point(x, site);
+        fence();
+      }
+    }};
+  }
+
+  static Contender idle_hook_moved() {
+    return {.run_many = [x = at::empty({1}), site = tierod::Site("layers.0.resid_post")](
+                            std::int64_t count) mutable {
+      for (std::int64_t i = 0; i < count; ++i) {
+        x = tierod::hook_point(std::move(x), site);
+        fence();
+      }
+    }};
+  }
+
+  /// The floor of `x = f(x)` by value: one reference taken and one dropped.
+  static Contender handle_copy() {
+    return {.run_many = [x = at::empty({1})](std::int64_t count) mutable {
+      for (std::int64_t i = 0; i < count; ++i) {
+        Tensor y = x;
+        fence();
+        x = std::move(y);
+        fence();
+      }
+    }};
+  }
+
+  static constexpr int kCopies = 32;
+  static constexpr std::size_t kCopyBytes = std::size_t{4} << 20;
+
+  const std::vector<Tensor>& sources() {
+    if (sources_.empty()) {
+      for (int i = 0; i < kCopies; ++i) sources_.push_back(at::randn({1, 512, 2048}));
+    }
+    return sources_;
+  }
+
+  /// Copies of 32 activations that are all held until the session opens again.
+  Contender copies() {
+    auto session = std::make_shared<tierod::Session>();
+    session->capture("**.resid_post");
+    std::vector<tierod::Site> at;
+    for (int i = 0; i < kCopies; ++i) {
+      at.emplace_back("layers." + std::to_string(i) + ".resid_post");
+    }
+    return {.run = [session, at, &from = sources()] {
+      session->open();
+      for (std::size_t i = 0; i < at.size(); ++i) tierod::hook_point(from[i], at[i]);
+      session->close();
+      return Output{};
+    }};
+  }
+
+  Contender plain_copies() {
+    struct Buffers {
+      std::vector<void*> data;
+      ~Buffers() {
+        for (void* p : data) std::free(p);
+      }
+    };
+    auto to = std::make_shared<Buffers>();
+    for (int i = 0; i < kCopies; ++i) {
+      void* p = std::aligned_alloc(4096, kCopyBytes);
+      if (p == nullptr) throw std::bad_alloc();
+      to->data.push_back(std::memset(p, 1, kCopyBytes));
+    }
+    return {.run = [to, &from = sources()] {
+      for (int i = 0; i < kCopies; ++i) {
+        char* target = static_cast<char*>(to->data[i]);
+        const char* source = static_cast<const char*>(from[i].const_data_ptr());
+        at::parallel_for(0, static_cast<std::int64_t>(kCopyBytes), std::int64_t{1} << 20,
+                         [&](std::int64_t begin, std::int64_t end) {
+                           std::memcpy(target + begin, source + begin,
+                                       static_cast<std::size_t>(end - begin));
+                         });
+      }
+      fence();
+      return Output{};
+    }};
+  }
+
+  /// 200 sites that fire once a run: in a session made for the run (`fresh`), in one object opened
+  /// and closed each time (`reopened`), in one that stays open (`open`), and without one (`idle`).
+  static Contender sites(const std::string& label) {
+    constexpr int kSites = 200;
+    auto at = std::make_shared<std::vector<tierod::Site>>();
+    for (int i = 0; i < kSites; ++i) at->emplace_back("layers." + std::to_string(i) + ".resid_post");
+    const auto fire = [at, x = at::empty({1, 1, 8})] {
+      for (const tierod::Site& site : *at) {
+        tierod::hook_point(x, site);
+        fence();
+      }
+    };
+    const tierod::CaptureOptions options{.copy = false};
+    auto session = std::make_shared<tierod::Session>();
+    session->capture("**.resid_post", options);
+    if (label == "sites_fresh") {
+      return {.run = [fire, options] {
+        tierod::Session fresh;
+        fresh.capture("**.resid_post", options);
+        fresh.run(fire);
+        return Output{};
+      }};
+    }
+    if (label == "sites_reopened") {
+      return {.run = [fire, session] {
+        session->run(fire);
+        return Output{};
+      }};
+    }
+    if (label == "sites_open") {
+      return {.run =
+                  [fire, session] {
+                    session->cache().clear();
+                    fire();
+                    return Output{};
+                  },
+              .before = [session] { session->open(); },
+              .after = [session] { session->close(); }};
+    }
+    if (label == "sites_idle") {
+      return {.run = [fire] {
+        fire();
+        return Output{};
+      }};
+    }
+    if (label == "sites_map") {
+      // The floor of remembering 200 sites by name: a hash map made, filled and dropped.
+      return {.run = [at] {
+        std::unordered_map<std::string, int> map;
+        for (const tierod::Site& site : *at) map.try_emplace(site.name(), 0);
+        fence();
+        return Output{};
+      }};
+    }
+    throw std::runtime_error("unknown contender " + label);
+  }
+
+  std::string folder_;
+  std::map<std::string, Contender> contenders_;
+  std::map<std::string, std::unique_ptr<Model>> models_;
+  std::vector<Tensor> sources_;
+};
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+  }
+  return out + '"';
+}
+
+/// Run `count` times; return the CPU and wall seconds of one.
+std::pair<double, double> time_slice(Contender& contender, std::int64_t count) {
+  contender.before();
+  const double wall = clock_s(CLOCK_MONOTONIC);
+  const double cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+  if (contender.run_many) {
+    contender.run_many(count);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) contender.run();
+  }
+  const double cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+  const double wall_s = clock_s(CLOCK_MONOTONIC) - wall;
+  contender.after();
+  return {cpu_s / static_cast<double>(count), wall_s / static_cast<double>(count)};
+}
+
+/// Alternate slices of the contenders that `text` lists as "shape/label:count,...".
+std::string run(Bench& bench, const std::string& text, std::int64_t rounds) {
+  std::vector<std::pair<Contender*, std::int64_t>> calls;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) {
+    const auto slash = part.find('/'), colon = part.rfind(':');
+    calls.emplace_back(&bench.get(part.substr(0, slash), part.substr(slash + 1, colon - slash - 1)),
+                       std::stoll(part.substr(colon + 1)));
+  }
+  std::vector<std::string> slices(calls.size());
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    for (std::size_t j = 0; j < calls.size(); ++j) {
+      const std::size_t i = round % 2 == 0 ? j : calls.size() - 1 - j;
+      const auto [cpu, wall] = time_slice(*calls[i].first, calls[i].second);
+      std::ostringstream out;
+      out.precision(9);
+      out << (round > 0 ? ", " : "") << "[" << cpu << ", " << wall << "]";
+      slices[i] += out.str();
+    }
+  }
+  std::string reply = R"({"ok": true, "slices": [)";
+  for (std::size_t i = 0; i < slices.size(); ++i) reply += (i > 0 ? ", [" : "[") + slices[i] + "]";
+  return reply + "]}";
+}
+
+std::string check(Contender& contender, const std::string& file) {
+  contender.before();
+  const Output output = contender.run();
+  contender.after();
+  std::ofstream out(file, std::ios::binary);
+  const auto write = [&](const Tensor& x) {
+    const Tensor flat = x.contiguous();
+    out.write(static_cast<const char*>(flat.const_data_ptr()),
+              static_cast<std::streamsize>(flat.nbytes()));
+  };
+  write(output.logits);
+  for (const Tensor& kept : output.captures) write(kept);
+  return R"({"ok": true, "captures": )" + std::to_string(output.captures.size()) + "}";
+}
+
+std::string answer(Bench& bench, const std::string& request) {
+  std::istringstream words(request);
+  std::string verb, first, second, third;
+  words >> verb >> first >> second >> third;
+  try {
+    if (verb == "run") return run(bench, first, std::stoll(second));
+    Contender& contender = bench.get(first, second);
+    if (verb == "check") return check(contender, third);
+    if (verb != "prepare") throw std::runtime_error("unknown request " + verb);
+    time_slice(contender, 1);
+    return R"({"ok": true, "threads": )" + std::to_string(at::get_num_threads()) + "}";
+  } catch (const std::exception& error) {
+    return "{\"error\": " + quoted(error.what()) + "}";
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "usage: tierod_hook_bench <data folder> <threads>\n";
+    return 2;
+  }
+  at::set_num_threads(std::stoi(argv[2]));
+  const c10::InferenceMode inference;
+  Bench bench(argv[1]);
+  for (std::string request; std::getline(std::cin, request) && request != "quit";) {
+    std::cout << answer(bench, request) << std::endl;
+  }
+  return 0;
+}

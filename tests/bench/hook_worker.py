@@ -1,0 +1,306 @@
+"""Worker of the hook bench in Python: each contender runs a model and keeps every block's output.
+
+usage: hook_worker.py <data folder> <threads>
+
+A contender is a function that returns (logits, [block outputs]) and is timed as it is. It is built
+from what its own environment offers, so this file runs in the project's and in the peers'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from gpt2_shape import SHAPES, Plain, hooked_transformer, hugging_face, read_data
+from harness.serve import serve
+from torch import Tensor
+
+FOLDER = Path(sys.argv[1])
+Result = tuple[Tensor, list[Tensor]]
+Call = Callable[[], object]
+
+
+@cache
+def data(shape: str) -> tuple[dict[str, Tensor], Tensor]:
+    return read_data(shape, FOLDER)
+
+
+def first(output: object) -> Tensor:
+    """Return the tensor of a block's output: transformers 4 returns tuples, 5 tensors."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+# Models are shared between contenders only where nobody leaves anything on them.
+@cache
+def hf(shape: str, who: str = "") -> torch.nn.Module:
+    return hugging_face(SHAPES[shape], data(shape)[0])
+
+
+@cache
+def plain(shape: str, who: str = "") -> torch.nn.Module:
+    return Plain(SHAPES[shape], data(shape)[0]).eval()
+
+
+@cache
+def lens(shape: str) -> torch.nn.Module:
+    return hooked_transformer(SHAPES[shape], data(shape)[0])
+
+
+def block_names(shape: str, prefix: str = "transformer.h") -> list[str]:
+    return [f"{prefix}.{i}" for i in range(SHAPES[shape].layers)]
+
+
+# --- bare forwards
+
+
+def plain_bare(shape: str) -> Call:
+    model, tokens = plain(shape), data(shape)[1]
+    return lambda: (model(tokens), [])
+
+
+def hf_bare(shape: str) -> Call:
+    model, tokens = hf(shape), data(shape)[1]
+    return lambda: (model(tokens).logits, [])
+
+
+def tl3_bare(shape: str) -> Call:
+    model, tokens = lens(shape), data(shape)[1]
+    return lambda: (model(tokens), [])
+
+
+# --- plain PyTorch
+
+
+def _hooked(model: torch.nn.Module, names: list[str], clone: bool) -> dict[str, Tensor]:
+    """Leave plain forward hooks on the model; what they keep is in the returned dict."""
+    kept: dict[str, Tensor] = {}
+    for name in names:
+
+        def hook(_module, _inputs, output, name=name):
+            value = first(output).detach()
+            kept[name] = value.clone() if clone else value
+
+        model.get_submodule(name).register_forward_hook(hook)
+    return kept
+
+
+def hf_hook(shape: str, clone: bool) -> Call:
+    model, tokens = hf(shape, f"hook {clone}"), data(shape)[1]
+    kept = _hooked(model, block_names(shape), clone)
+
+    def run() -> Result:
+        kept.clear()
+        return model(tokens).logits, list(kept.values())
+
+    return run
+
+
+def plain_hook(shape: str, clone: bool) -> Call:
+    model, tokens = plain(shape, f"hook {clone}"), data(shape)[1]
+    kept = _hooked(model, block_names(shape, "layers"), clone)
+
+    def run() -> Result:
+        kept.clear()
+        return model(tokens), list(kept.values())
+
+    return run
+
+
+def hf_trace_dict(shape: str) -> Call:
+    """Hooks that come and go with every call, and detached clones: the TraceDict idiom."""
+    model, tokens, names = hf(shape), data(shape)[1], block_names(shape)
+
+    def run() -> Result:
+        kept: dict[str, Tensor] = {}
+        with contextlib.ExitStack() as stack:
+            modules = dict(model.named_modules())
+            for name in names:
+
+                def hook(_module, _inputs, output, name=name):
+                    kept[name] = first(output).detach().clone()
+
+                stack.callback(modules[name].register_forward_hook(hook).remove)
+            logits = model(tokens).logits
+        return logits, list(kept.values())
+
+    return run
+
+
+# --- peers
+
+
+def tl3_cache(shape: str) -> Call:
+    model, tokens = lens(shape), data(shape)[1]
+
+    def run() -> Result:
+        logits, kept = model.run_with_cache(
+            tokens, names_filter=lambda name: name.endswith("hook_resid_post")
+        )
+        return logits, list(kept.values())
+
+    return run
+
+
+@cache
+def bridge(shape: str) -> torch.nn.Module:
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+    model = hugging_face(SHAPES[shape], data(shape)[0], attention="eager")
+    return build_bridge_from_module(
+        model, "GPT2LMHeadModel", hf_config=model.config, device="cpu", dtype=torch.float32
+    )
+
+
+def tl4_bare(shape: str) -> Call:
+    model, tokens = bridge(shape), data(shape)[1]
+    return lambda: (model(tokens), [])
+
+
+def tl4_cache(shape: str) -> Call:
+    model, tokens = bridge(shape), data(shape)[1]
+    names = {f"blocks.{i}.hook_out" for i in range(SHAPES[shape].layers)}
+
+    def run() -> Result:
+        logits, kept = model.run_with_cache(tokens, names_filter=lambda name: name in names)
+        return logits, [kept[f"blocks.{i}.hook_out"] for i in range(len(names))]
+
+    return run
+
+
+def nnsight_trace(shape: str) -> Call:
+    from nnsight import NNsight
+
+    model, tokens = NNsight(hf(shape, "nnsight")), data(shape)[1]
+
+    def run() -> Result:
+        kept = []
+        with model.trace(tokens):
+            for block in model.transformer.h:
+                kept.append(block.output.save())
+            logits = model.output.logits.save()
+        return logits, [first(value) for value in kept]
+
+    return run
+
+
+def pyvene_lambda(shape: str) -> Call:
+    import pyvene
+
+    tokens, kept = data(shape)[1], {}
+
+    def keep(base: Tensor, _source: object, index: int) -> Tensor:
+        kept[index] = base.detach().clone()
+        return base
+
+    sites = [
+        {"component": f"transformer.h[{i}].output", "intervention": partial(keep, index=i)}
+        for i in range(SHAPES[shape].layers)
+    ]
+    # pyvene takes functions by their type, and a partial is not of it.
+    for site in sites:
+        call = site["intervention"]
+        site["intervention"] = lambda base, source, call=call: call(base, source)
+    model = pyvene.IntervenableModel(sites, model=hf(shape, "pyvene"))
+
+    def run() -> Result:
+        kept.clear()
+        _, output = model(base={"input_ids": tokens}, unit_locations=None)
+        logits = output.logits if output is not None else torch.empty(0)
+        return logits, [first(kept[i]) for i in range(len(sites))]
+
+    return run
+
+
+def tdhook_cache(shape: str) -> Call:
+    from tdhook.latent.activation_caching import ActivationCaching
+    from tensordict import TensorDict
+
+    tokens, names = data(shape)[1], block_names(shape)
+    caching = ActivationCaching(r"transformer\.h\.\d+$")
+    context = caching.prepare(
+        hf(shape, "tdhook"), in_keys=["input_ids"], out_keys=["logits"]
+    )
+    hooked = context.__enter__()  # the hooks stay, as those of the other contenders do
+
+    def run() -> Result:
+        result = hooked(TensorDict({"input_ids": tokens}, batch_size=[tokens.shape[0]]))
+        kept = result["cache"]
+        return first(result["logits"]), [first(kept[name]) for name in names]
+
+    return run
+
+
+# --- limits
+
+
+def matmul(_shape: str) -> Call:
+    """The machine's rate on a matrix product large enough to show it: 1024^3."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    out = torch.empty(1024, 1024)
+    return lambda: torch.mm(a, b, out=out)
+
+
+CONTENDERS: dict[str, Callable[[str], Call]] = {
+    "plain_bare": plain_bare,
+    "hf_bare": hf_bare,
+    "hf_hook": partial(hf_hook, clone=False),
+    "hf_hook_clone": partial(hf_hook, clone=True),
+    "hf_trace_dict": hf_trace_dict,
+    "plain_hook": partial(plain_hook, clone=False),
+    "tl3_bare": tl3_bare,
+    "tl3_cache": tl3_cache,
+    "tl4_bare": tl4_bare,
+    "tl4_cache": tl4_cache,
+    "nnsight_trace": nnsight_trace,
+    "pyvene_lambda": pyvene_lambda,
+    "tdhook_cache": tdhook_cache,
+    "matmul": matmul,
+}
+DISTRIBUTIONS = ("torch", "transformers", "transformer-lens", "nnsight", "pyvene", "tdhook")
+
+
+@cache
+def call(shape: str, label: str) -> Call:
+    return CONTENDERS[label](shape)
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def prepare(shape: str, label: str) -> dict:
+    """Build the contender and run it once; `data` draws the weights all others read."""
+    if label == "data":
+        from gpt2_shape import write_data
+
+        write_data(shape, FOLDER)
+    else:
+        call(shape, label)()
+    return {"versions": versions(), "threads": torch.get_num_threads()}
+
+
+def check(shape: str, label: str, file: str) -> dict:
+    """Write logits and captures, one after the other, as raw float32."""
+    logits, kept = call(shape, label)()
+    with open(file, "wb") as out:
+        for value in (logits, *kept):
+            out.write(value.detach().float().contiguous().numpy().tobytes())
+    return {"captures": len(kept), "logits": logits.numel()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[2]))
+    # Some libraries print while they are imported; only answers may use the real stdout.
+    with torch.no_grad():
+        serve(prepare, check, call)
+    os._exit(0)  # no peer's clean-up at exit is worth waiting for
