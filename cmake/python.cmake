@@ -1,15 +1,15 @@
 # _core: a thin pybind11 module (torch's bundled pybind11), and a build tree that Python can import.
 file(GLOB _binding_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/python/bindings/*.cpp")
-if(_binding_sources)
 Python_add_library(_core MODULE WITH_SOABI ${_binding_sources})
 target_compile_definitions(_core PRIVATE TORCH_EXTENSION_NAME=_core)
-target_include_directories(_core SYSTEM PRIVATE ${TORCH_INCLUDE_DIRS})
+target_include_directories(_core SYSTEM PRIVATE 
+  "${TIEROD_TORCH_ROOT}/include" "${TIEROD_TORCH_ROOT}/include/torch/csrc/api/include")
 # torch has no CMake target for its Python library.
-target_link_libraries(_core PRIVATE tierod tierod_warnings "${TIEROD_TORCH_ROOT}/lib/libtorch_python.so")
+target_link_libraries(_core PRIVATE
+  tierod tierod_warnings "${TIEROD_TORCH_ROOT}/lib/libtorch_python.so")
 set_target_properties(_core PROPERTIES
   LIBRARY_OUTPUT_DIRECTORY "${TIEROD_PYTHON_BUILD_DIR}"
   INSTALL_RPATH "$ORIGIN;$ORIGIN/../torch/lib")
-endif()
 
 # What `tierod doctor` compares with the running interpreter, readable even if _core does not load.
 configure_file("${PROJECT_SOURCE_DIR}/cmake/_build_info.py.in"

@@ -38,6 +38,7 @@ elseif(EXISTS "${TIEROD_TORCH_ROOT}/lib/libtorch_cuda.so" AND NOT TIEROD_NVCC)
   set_target_properties(torch PROPERTIES IMPORTED_LOCATION "${TIEROD_TORCH_ROOT}/lib/libtorch.so")
   add_library(torch_library INTERFACE IMPORTED)
   set_target_properties(torch_library PROPERTIES
+    INTERFACE_COMPILE_DEFINITIONS "USE_DISTRIBUTED;USE_C10D_GLOO;USE_RPC;USE_TENSORPIPE"
     INTERFACE_INCLUDE_DIRECTORIES
       "${TIEROD_TORCH_ROOT}/include;${TIEROD_TORCH_ROOT}/include/torch/csrc/api/include"
     INTERFACE_LINK_LIBRARIES

@@ -43,14 +43,20 @@ BranchScope::BranchScope(std::string_view branch) : branch_(thread_state().conte
 
 BranchScope::~BranchScope() { thread_state().context.branch = branch_; }
 
-RunScope::RunScope() : exceptions_(std::uncaught_exceptions()) {
+void run_started() {
   if (internal::in_backward()) return;
   internal::for_each_session([](SessionState& session) { ++session.runs_started; });
 }
 
-RunScope::~RunScope() {
-  if (internal::in_backward() || std::uncaught_exceptions() > exceptions_) return;
+void run_completed() {
+  if (internal::in_backward()) return;
   internal::for_each_session([](SessionState& session) { ++session.runs_completed; });
+}
+
+RunScope::RunScope() : exceptions_(std::uncaught_exceptions()) { run_started(); }
+
+RunScope::~RunScope() {
+  if (std::uncaught_exceptions() == exceptions_) run_completed();
 }
 
 Suspend::Suspend() : in_callback_(thread_state().in_callback) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 #include <tuple>
+#include <unordered_set>
 #include <utility>
 
 #include "core/text_internal.h"
@@ -140,13 +141,16 @@ void check_uses(const std::vector<Use<Request>>& uses, const SitePlan& plan, con
 
 void SessionState::check_contract() const {
   std::vector<std::string> seen;
+  std::unordered_set<std::string_view> fired_names;
   for (const auto& plan : plans) {
-    if (plan && (!plan->counts.empty() || !plan->active)) seen.push_back(plan->site.name());
+    if (!plan || (plan->counts.empty() && plan->active)) continue;
+    seen.push_back(plan->site.name());
+    fired_names.insert(plan->site.name());
   }
   const auto check_pattern = [&](const SitePattern& pattern) {
     if (!table.empty()) {
       for (const SiteSpec* spec : table.match(pattern)) {
-        const bool fired = std::find(seen.begin(), seen.end(), spec->site.name()) != seen.end();
+        const bool fired = fired_names.contains(spec->site.name());
         const bool optional = !spec->fires.empty() &&
                               std::all_of(spec->fires.begin(), spec->fires.end(),
                                           [](const FireCount& f) { return f.min == 0; });
@@ -338,6 +342,8 @@ void Session::abort() noexcept {
 }
 
 bool Session::is_open() const noexcept { return state_->open; }
+
+bool Session::failed() const noexcept { return state_->pending != nullptr; }
 
 ActivationCache Session::cache() const { return state_->cache; }
 

@@ -1,7 +1,5 @@
 #include "tierod/hook/site_table.h"
 
-#include <set>
-
 #include "core/text_internal.h"
 #include "tierod/core/error.h"
 
@@ -10,9 +8,9 @@ namespace tierod {
 using internal::cat;
 
 SiteTable::SiteTable(std::vector<SiteSpec> specs) : specs_(std::move(specs)) {
-  std::set<std::string_view> seen;
-  for (const SiteSpec& spec : specs_) {
-    if (!seen.insert(spec.site.name()).second) {
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    const SiteSpec& spec = specs_[i];
+    if (!index_.try_emplace(spec.site.name(), i).second) {
       throw InvalidArgument(cat("[hook.SiteTable] the site '", spec.site.name(),
                                 "' is declared twice; site names are unique"));
     }
@@ -33,16 +31,18 @@ std::vector<std::string> SiteTable::names() const {
 }
 
 const SiteSpec* SiteTable::find(std::string_view name) const {
-  for (const SiteSpec& spec : specs_) {
-    if (spec.site.name() == name) return &spec;
-  }
-  return nullptr;
+  const auto found = index_.find(std::string(name));
+  return found == index_.end() ? nullptr : &specs_[found->second];
 }
 
 std::vector<const SiteSpec*> SiteTable::match(const SitePattern& pattern) const {
   std::vector<const SiteSpec*> matched;
-  for (const SiteSpec& spec : specs_) {
-    if (pattern.matches(spec.site.name())) matched.push_back(&spec);
+  if (pattern.is_exact()) {
+    if (const SiteSpec* spec = find(pattern.text())) matched.push_back(spec);
+  } else {
+    for (const SiteSpec& spec : specs_) {
+      if (pattern.matches(spec.site.name())) matched.push_back(&spec);
+    }
   }
   if (matched.empty()) {
     const std::vector<std::string> near = nearest_names(pattern.text(), names());

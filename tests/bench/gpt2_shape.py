@@ -205,8 +205,8 @@ def hooked_transformer(shape: Shape, weights: dict[str, Tensor]) -> nn.Module:
     heads, per_head = shape.heads, shape.head_width
     for i, block in enumerate(model.blocks):
         norms |= {f"{i}.ln1": block.ln1, f"{i}.ln2": block.ln2}
-        split = zip("QKV", weights[f"{i}.qkv.w"].chunk(3, 1), weights[f"{i}.qkv.b"].chunk(3))
-        for letter, w, b in split:
+        parts = weights[f"{i}.qkv.w"].chunk(3, 1), weights[f"{i}.qkv.b"].chunk(3)
+        for letter, w, b in zip("QKV", *parts, strict=True):
             target = getattr(block.attn, f"W_{letter}")
             target.copy_(w.view(shape.width, heads, per_head).transpose(0, 1))
             getattr(block.attn, f"b_{letter}").copy_(b.view(heads, per_head))

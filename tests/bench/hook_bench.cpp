@@ -201,6 +201,7 @@ class Bench {
       if (label == "idle_hook") return idle_hook();
       if (label == "idle_hook_moved") return idle_hook_moved();
       if (label == "handle_copy") return handle_copy();
+      if (label == "handle_move") return handle_move();
       if (label == "copy") return copies();
       if (label == "memcpy") return plain_copies();
       if (label.starts_with("sites_")) return sites(label);
@@ -269,9 +270,21 @@ class Bench {
 
   // --- parts
 
+  /// The floor of `x = f(std::move(x))`: a handle moved there and back.
+  static Contender handle_move() {
+    return {.run_many = [x = at::empty({1})](std::int64_t count) mutable {
+      for (std::int64_t i = 0; i < count; ++i) {
+        Tensor y = std::move(x);
+        fence();
+        x = std::move(y);
+        fence();
+      }
+    }};
+  }
+
   static Contender idle_hook() {
-    return {.run_many = [x = at::empty({1}), site = tierod::Site("layers.0.resid_post")](
-                            std::int64_t count) mutable {
+    return {.run_many = [x = at::empty({1}),
+                         site = tierod::Site("layers.0.resid_post")](std::int64_t count) mutable {
       for (std::int64_t i = 0; i < count; ++i) {
         x = tierod::hook_point(x, site);
         fence();
@@ -280,8 +293,8 @@ class Bench {
   }
 
   static Contender idle_hook_moved() {
-    return {.run_many = [x = at::empty({1}), site = tierod::Site("layers.0.resid_post")](
-                            std::int64_t count) mutable {
+    return {.run_many = [x = at::empty({1}),
+                         site = tierod::Site("layers.0.resid_post")](std::int64_t count) mutable {
       for (std::int64_t i = 0; i < count; ++i) {
         x = tierod::hook_point(std::move(x), site);
         fence();
@@ -360,7 +373,8 @@ class Bench {
   static Contender sites(const std::string& label) {
     constexpr int kSites = 200;
     auto at = std::make_shared<std::vector<tierod::Site>>();
-    for (int i = 0; i < kSites; ++i) at->emplace_back("layers." + std::to_string(i) + ".resid_post");
+    for (int i = 0; i < kSites; ++i)
+      at->emplace_back("layers." + std::to_string(i) + ".resid_post");
     const auto fire = [at, x = at::empty({1, 1, 8})] {
       for (const tierod::Site& site : *at) {
         tierod::hook_point(x, site);

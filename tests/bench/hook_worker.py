@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from gpt2_shape import SHAPES, Plain, hooked_transformer, hugging_face, read_data
+from gpt2_shape import SHAPES, Plain, hooked_transformer, hugging_face, read_data, write_data
 from harness.serve import serve
 from torch import Tensor
 
@@ -223,15 +223,126 @@ def tdhook_cache(shape: str) -> Call:
 
     tokens, names = data(shape)[1], block_names(shape)
     caching = ActivationCaching(r"transformer\.h\.\d+$")
-    context = caching.prepare(
-        hf(shape, "tdhook"), in_keys=["input_ids"], out_keys=["logits"]
-    )
+    context = caching.prepare(hf(shape, "tdhook"), in_keys=["input_ids"], out_keys=["logits"])
     hooked = context.__enter__()  # the hooks stay, as those of the other contenders do
 
     def run() -> Result:
         result = hooked(TensorDict({"input_ids": tokens}, batch_size=[tokens.shape[0]]))
         kept = result["cache"]
         return first(result["logits"]), [first(kept[name]) for name in names]
+
+    return run
+
+
+# --- tierod
+
+
+def _tierod_open(model: torch.nn.Module, tokens: Tensor, pattern: str) -> Call:
+    """One session over many forwards: the cost of the hooks alone, as the plain hooks show it."""
+    import tierod
+
+    session = tierod.instrument(model).session()
+    session.capture(pattern, copy=False)
+    session.__enter__()  # stays for the whole run, as the hooks of the others do
+
+    def run() -> Result:
+        session.cache.clear()
+        output = model(tokens)
+        return getattr(output, "logits", output), list(session.cache.values())
+
+    return run
+
+
+def tierod_open(shape: str) -> Call:
+    return _tierod_open(hf(shape, "tierod"), data(shape)[1], "**.resid_post")
+
+
+def tierod_plain_open(shape: str) -> Call:
+    return _tierod_open(plain(shape, "tierod"), data(shape)[1], "@layers.*:out")
+
+
+def tierod_session(shape: str) -> Call:
+    """A session for each forward, as a user writes it."""
+    import tierod
+
+    model, tokens = hf(shape, "tierod session"), data(shape)[1]
+    instrumented = tierod.instrument(model)
+
+    def run() -> Result:
+        with instrumented.session() as session:
+            session.capture("**.resid_post", copy=False)
+            logits = model(tokens).logits
+        return logits, list(session.cache.values())
+
+    return run
+
+
+# --- sessions of 200 modules that do nothing
+
+
+class Chain(torch.nn.Module):
+    """200 modules in a row that hand their input on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Identity() for _ in range(200))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+CHAIN_NAMES = [f"layers.{i}" for i in range(200)]
+
+
+def chain_bare(_shape: str) -> Call:
+    return partial(Chain(), torch.zeros(1, 1, 8))
+
+
+def hooks_steady(_shape: str) -> Call:
+    model, x = Chain(), torch.zeros(1, 1, 8)
+    _hooked(model, CHAIN_NAMES, clone=False)
+    return partial(model, x)
+
+
+def hooks_fresh(_shape: str) -> Call:
+    model, x = Chain(), torch.zeros(1, 1, 8)
+
+    def run() -> None:
+        _hooked(model, CHAIN_NAMES, clone=False)
+        model(x)
+        for layer in model.layers:
+            layer._forward_hooks.clear()
+
+    return run
+
+
+def tierod_steady(_shape: str) -> Call:
+    import tierod
+
+    model, x = Chain(), torch.zeros(1, 1, 8)
+    session = tierod.instrument(model).session()
+    session.capture("@layers.*:out", copy=False)
+    session.__enter__()
+
+    def run() -> None:
+        session.cache.clear()
+        model(x)
+
+    return run
+
+
+def tierod_fresh(_shape: str) -> Call:
+    import tierod
+
+    model, x = Chain(), torch.zeros(1, 1, 8)
+    instrumented = tierod.instrument(model)
+
+    def run() -> None:
+        with instrumented.session() as session:
+            session.capture("@layers.*:out", copy=False)
+            model(x)
 
     return run
 
@@ -260,6 +371,14 @@ CONTENDERS: dict[str, Callable[[str], Call]] = {
     "nnsight_trace": nnsight_trace,
     "pyvene_lambda": pyvene_lambda,
     "tdhook_cache": tdhook_cache,
+    "tierod_open": tierod_open,
+    "tierod_session": tierod_session,
+    "tierod_plain_open": tierod_plain_open,
+    "chain_bare": chain_bare,
+    "hooks_steady": hooks_steady,
+    "hooks_fresh": hooks_fresh,
+    "tierod_steady": tierod_steady,
+    "tierod_fresh": tierod_fresh,
     "matmul": matmul,
 }
 DISTRIBUTIONS = ("torch", "transformers", "transformer-lens", "nnsight", "pyvene", "tdhook")
@@ -281,12 +400,11 @@ def versions() -> dict[str, str]:
 def prepare(shape: str, label: str) -> dict:
     """Build the contender and run it once; `data` draws the weights all others read."""
     if label == "data":
-        from gpt2_shape import write_data
-
         write_data(shape, FOLDER)
     else:
         call(shape, label)()
-    return {"versions": versions(), "threads": torch.get_num_threads()}
+    about = {"versions": versions(), "threads": torch.get_num_threads()}
+    return about | ({"flops": SHAPES[shape].flops()} if shape in SHAPES else {})
 
 
 def check(shape: str, label: str, file: str) -> dict:

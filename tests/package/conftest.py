@@ -1,6 +1,7 @@
 """Install the library the two ways a user can, once a session: a CMake prefix and a wheel."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = ROOT / "build" / "release"
 WORK = ROOT / "build" / "package"
+# Paths below the source tree do not count, so that another clone shares the objects.
+CCACHE = {"CCACHE_BASEDIR": str(ROOT), "CCACHE_NOHASHDIR": "1"}
 
 
 def run(*command, cwd=WORK, env=None, check=True):
@@ -21,7 +24,7 @@ def run(*command, cwd=WORK, env=None, check=True):
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env={**clean, **(env or {})},
+        env={**clean, **CCACHE, **(env or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -37,6 +40,11 @@ def configure(source, build, *defines, check=True):
     if ccache := shutil.which("ccache"):
         command.append(f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}")
     return run(*command, *defines, check=check)
+
+
+def compiler():
+    cache = (RELEASE / "CMakeCache.txt").read_text()
+    return re.search(r"^CMAKE_CXX_COMPILER:\w+=(.+)$", cache, re.MULTILINE).group(1)
 
 
 def torch_root():
@@ -73,7 +81,10 @@ def wheel(work_folder):
     for folder in (wheels, venv):
         shutil.rmtree(folder, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    run(*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", wheels, ROOT)
+    # compiler and flags of the release build, so that ccache has every object
+    werror = "--config-settings=cmake.define.TIEROD_WERROR=ON"
+    command = [*pip, "wheel", "--no-build-isolation", "--no-deps", werror, "--wheel-dir", wheels]
+    run(*command, ROOT, env={"CXX": compiler()})
     [file] = wheels.glob("tierod-*.whl")
 
     run(sys.executable, "-m", "venv", "--without-pip", venv)

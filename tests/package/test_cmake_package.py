@@ -80,13 +80,13 @@ def test_no_torch_is_a_clear_error(prefix):
     assert "PyTorch 2.13 was not found" in re.sub(r"\s+", " ", done.stderr)
 
 
-@pytest.mark.skipif(shutil.which("nvcc") is not None, reason="torch's own configuration is used")
 def test_cuda_build_of_torch_needs_no_cuda_toolkit(prefix):
     """torch's own config stops without a toolkit, which tierod has no use for."""
     cuda = fake_torch(WORK / "cuda-torch", "2.13.0")
     library = cuda / "lib" / "libtorch_cuda.so"
     subprocess.run(["g++", "-shared", "-x", "c++", "/dev/null", "-o", library], check=True)
     build = WORK / "consumer-cuda"
-    configure(CONSUMER, build, f"-DCMAKE_PREFIX_PATH={prefix};{cuda / 'share' / 'cmake'}")
+    cmake_path = f"{prefix};{cuda / 'share' / 'cmake'}"
+    configure(CONSUMER, build, f"-DCMAKE_PREFIX_PATH={cmake_path}", "-DTIEROD_NVCC=")
     run("cmake", "--build", build, "--target", "versions")
     run(build / "versions")

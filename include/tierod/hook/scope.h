@@ -41,6 +41,11 @@ class TIEROD_API BranchScope {
   std::uint16_t branch_;
 };
 
+/// Count the start of a run in every session of this thread; what RunScope does on construction.
+TIEROD_API void run_started();
+/// Count the end of a run that was not left by an exception.
+TIEROD_API void run_completed();
+
 /// Bracket one run (a forward pass, a rollout) of a model that declares how often its sites fire in
 /// a run. A run left by an exception does not count as complete.
 class TIEROD_API RunScope {

@@ -101,6 +101,8 @@ class TIEROD_API Session {
   /// Close without checks. Used when the model itself failed.
   void abort() noexcept;
   bool is_open() const noexcept;
+  /// Tell whether a check or a callback threw while the session was open: close() throws it again.
+  bool failed() const noexcept;
 
   /// Open, call `body`, close with checks; if `body` throws, close without them and let it pass.
   template <typename Body>

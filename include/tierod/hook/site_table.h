@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "tierod/core/event.h"
@@ -50,6 +51,7 @@ class TIEROD_API SiteTable {
 
  private:
   std::vector<SiteSpec> specs_;
+  std::unordered_map<std::string, std::size_t> index_;
 };
 
 }  // namespace tierod

@@ -6,7 +6,7 @@ Standard library only, so that a bench starts under any Python and leaves torch 
 from .measure import Contender, interleave
 from .peers import Peer, host_python, root
 from .report import Reporter, line
-from .worker import Worker, WorkerError
+from .worker import Worker, WorkerError, python_worker
 
 __all__ = [
     "Contender",
@@ -17,5 +17,6 @@ __all__ = [
     "host_python",
     "interleave",
     "line",
+    "python_worker",
     "root",
 ]

@@ -47,11 +47,10 @@ def _host_torch() -> tuple[Path, str]:
 
 @dataclass(frozen=True)
 class Peer:
-    """One peer: its name, what pip installs, and the distributions whose versions are quoted."""
+    """One peer: its name, and what pip installs."""
 
     name: str
     requirements: tuple[str, ...]
-    quoted: tuple[str, ...]
 
     @property
     def folder(self) -> Path:

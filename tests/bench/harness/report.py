@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .peers import host_python, root
@@ -47,9 +48,10 @@ class Reporter:
 
     def __init__(self) -> None:
         self.lines: list[dict] = []
+        self._start = time.monotonic()
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(f"[{time.monotonic() - self._start:5.1f} s] {text}", file=sys.stderr, flush=True)
 
     def emit(self, row: dict) -> None:
         self.lines.append(row)

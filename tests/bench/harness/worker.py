@@ -18,6 +18,7 @@ that contenders of several processes may alternate on a shared machine.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -48,7 +49,7 @@ class Worker:
 
     def __init__(self, name: str, command: list[str], threads: int = 1, **environment: str):
         self.name = name
-        self._log = tempfile.TemporaryFile(mode="w+")
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115, closed in close()
         self._buffer = b""
         self._process = subprocess.Popen(
             command,
@@ -106,10 +107,9 @@ class Worker:
             self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
-            try:
+            # A dead worker's pipe may still hold a request that nobody read.
+            with contextlib.suppress(OSError):
                 stream.close()
-            except OSError:  # an unread request in a dead worker's pipe
-                pass
 
     def __enter__(self) -> Worker:
         return self

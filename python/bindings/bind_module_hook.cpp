@@ -1,0 +1,157 @@
+// Note [Hooks on PyTorch modules]
+//
+// A ModuleHook is what tierod registers on a torch.nn.Module. It takes the activation out of the
+// module's arguments or output by an explicit address, never by guessing, lets the sessions act,
+// and returns None unless a session edited it. It is written in C++ because it runs once a layer
+// and call.
+
+#include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
+#include <pybind11/stl.h>
+
+#include "bindings_internal.h"
+#include "tierod/hook/hook_point.h"
+
+namespace tierod::bindings {
+
+namespace {
+
+std::string type_name(const py::handle& object) {
+  return py::str(py::type::handle_of(object).attr("__name__")).cast<std::string>();
+}
+
+class ModuleHook {
+ public:
+  ModuleHook(Site site, std::optional<std::int64_t> index, std::optional<std::string> key,
+             std::optional<std::pair<std::int64_t, std::int64_t>> columns, std::int64_t heads)
+      : site_(site),
+        index_(index),
+        key_(std::move(key)),
+        columns_(columns),
+        heads_(heads) {}
+
+  /// A forward hook: (module, args, output) -> None or the output to go on with.
+  py::object on_output(const py::handle& /*module*/, const py::handle& /*args*/,
+                       const py::object& output) const {
+    if (!index_ && !key_) {
+      const std::optional<at::Tensor> edited = act(output);
+      return edited ? py::cast(*edited) : py::none();
+    }
+    if (key_) {
+      const std::optional<at::Tensor> edited = act(output[py::str(*key_)]);
+      if (!edited) return py::none();
+      // ModelOutput and dict: a copy, so that the caller's own object stays as it was.
+      py::object copy = py::module_::import("copy").attr("copy")(output);
+      copy[py::str(*key_)] = *edited;
+      return copy;
+    }
+    const auto [items, at] = sequence(output, "output");
+    const std::optional<at::Tensor> edited = act(items[at]);
+    if (!edited) return py::none();
+    py::list changed(items);
+    changed[at] = *edited;
+    return py::isinstance<py::list>(output) ? py::object(changed) : py::tuple(changed);
+  }
+
+  /// A forward pre-hook with keyword arguments: (module, args, kwargs) -> None or (args, kwargs).
+  py::object on_input(const py::handle& /*module*/, const py::tuple& args,
+                      const py::dict& kwargs) const {
+    if (key_ && kwargs.contains(*key_)) {
+      const std::optional<at::Tensor> edited = act(kwargs[py::str(*key_)]);
+      if (!edited) return py::none();
+      py::dict changed = kwargs.attr("copy")();
+      changed[py::str(*key_)] = *edited;
+      return py::make_tuple(args, changed);
+    }
+    const auto at = static_cast<std::size_t>(index_.value_or(0));
+    if (at >= args.size()) {
+      throw SiteError("[hook.instrument] at '" + site_.name() + "': the module was called with " +
+                      std::to_string(args.size()) + " positional arguments and without '" +
+                      key_.value_or("") + "'; declare the site with its argument's index or name");
+    }
+    const std::optional<at::Tensor> edited = act(args[at]);
+    if (!edited) return py::none();
+    py::list changed(args);
+    changed[at] = *edited;
+    return py::make_tuple(py::tuple(changed), kwargs);
+  }
+
+ private:
+  std::pair<py::sequence, std::size_t> sequence(const py::object& object, const char* what) const {
+    if (!py::isinstance<py::tuple>(object) && !py::isinstance<py::list>(object)) {
+      throw SiteError("[hook.instrument] at '" + site_.name() + "': expected a tuple as " + what +
+                      ", got " + type_name(object) + "; declare the site's getter anew");
+    }
+    auto items = py::reinterpret_borrow<py::sequence>(object);
+    const auto at = static_cast<std::size_t>(*index_);
+    if (at >= items.size()) {
+      throw SiteError("[hook.instrument] at '" + site_.name() + "': expected at least " +
+                      std::to_string(at + 1) + " elements in the " + what + ", got " +
+                      std::to_string(items.size()));
+    }
+    return {items, at};
+  }
+
+  std::optional<at::Tensor> act(const py::object& object) const {
+    if (!THPVariable_Check(object.ptr())) {
+      throw SiteError("[hook.instrument] at '" + site_.name() + "': expected a tensor, got " +
+                      type_name(object) +
+                      (object.is_none() ? "; the module does not compute it in this setting "
+                                          "(attention weights need attn_implementation='eager')"
+                                        : "; declare which element of the output is meant"));
+    }
+    const at::Tensor& whole = THPVariable_Unpack(object.ptr());
+    try {
+      const at::Tensor part = view(whole);
+      const at::Tensor edited = hook_point(part, site_);
+      if (edited.is_same(part)) return std::nullopt;
+      return put_back(whole, edited);
+    } catch (py::error_already_set& error) {
+      if (error.matches(PyExc_TypeError) || error.matches(PyExc_ValueError)) {
+        throw HookAborted(error.what());
+      }
+      throw;
+    } catch (const InvalidArgument& error) {
+      throw HookAborted(error.what());
+    } catch (const c10::TypeError& error) {
+      throw HookAborted(error.what_without_backtrace());
+    } catch (const c10::ValueError& error) {
+      throw HookAborted(error.what_without_backtrace());
+    }
+  }
+
+  at::Tensor view(const at::Tensor& whole) const {
+    at::Tensor part = whole;
+    if (columns_) part = part.narrow(-1, columns_->first, columns_->second - columns_->first);
+    if (heads_ > 0) part = part.unflatten(-1, at::IntArrayRef({heads_, part.size(-1) / heads_}));
+    return part;
+  }
+
+  at::Tensor put_back(const at::Tensor& whole, at::Tensor edited) const {
+    if (heads_ > 0) edited = edited.flatten(-2);
+    if (!columns_) return edited;
+    at::Tensor out = whole.clone(at::MemoryFormat::Contiguous);
+    out.narrow(-1, columns_->first, columns_->second - columns_->first).copy_(edited);
+    return out;
+  }
+
+  Site site_;
+  std::optional<std::int64_t> index_;
+  std::optional<std::string> key_;
+  std::optional<std::pair<std::int64_t, std::int64_t>> columns_;
+  std::int64_t heads_;
+};
+
+}  // namespace
+
+void bind_module_hook(py::module_& m) {
+  py::class_<ModuleHook>(m, "ModuleHook", "What instrument() registers on a module.")
+      .def(py::init<Site, std::optional<std::int64_t>, std::optional<std::string>,
+                    std::optional<std::pair<std::int64_t, std::int64_t>>, std::int64_t>(),
+           py::arg("site"), py::arg("index") = py::none(), py::arg("key") = py::none(),
+           py::arg("columns") = py::none(), py::arg("heads") = 0)
+      .def("on_output", &ModuleHook::on_output)
+      .def("on_input", &ModuleHook::on_input);
+}
+
+}  // namespace tierod::bindings

@@ -1,0 +1,383 @@
+"""Sessions on PyTorch modules that tierod does not own.
+
+`instrument(module)` says where sites are; it changes nothing. When a session opens, forward hooks
+are installed by handle for the sites that it asks for, and removed when it closes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from tierod import _core
+from tierod.decoders import Decoder, find_decoder
+from tierod.session import _SessionMethods
+
+
+class StopForward(BaseException):
+    """Ends a forward at a layer. Not an Exception: models must not swallow it."""
+
+    def __init__(self, residual: Tensor) -> None:
+        super().__init__("forward stopped at a layer")
+        self.residual = residual
+
+
+@dataclass(frozen=True)
+class SiteAddress:
+    """Where a site lives in a module: which submodule, which side, which element."""
+
+    site: _core.Site
+    path: str
+    side: str = "out"
+    index: int | None = None
+    key: str | None = None
+    columns: tuple[int, int] | None = None
+    heads: int = 0
+    method: str | None = None
+    read_only: str = ""
+
+
+def module_site(
+    name: str,
+    path: str,
+    *,
+    side: str = "out",
+    index: int | None = None,
+    key: str | None = None,
+    layout: str = "",
+) -> SiteAddress:
+    """Declare a site on a submodule.
+
+    Args:
+        name: the site's name.
+        path: dotted path of the submodule; "" is the module itself.
+        side: "out" for the forward's output, "in" for an argument.
+        index: element of a tuple output, or position of the argument (default: the first).
+        key: key of a ModelOutput or dict output, or name of a keyword argument.
+        layout: the tensor's axes, one letter an axis (see Site).
+    """
+    if side not in ("in", "out"):
+        raise _core.InvalidArgument(
+            f"[hook.module_site] expected side = 'in' or 'out', got {side!r}"
+        )
+    return SiteAddress(_core.Site(name, layout), path, side, index, key)
+
+
+def method_site(
+    name: str, path: str, method: str, *, index: int | None = None, layout: str = ""
+) -> SiteAddress:
+    """Declare a site on the result of a method that is no module forward, such as a sampler's
+    `.sample`: it is wrapped on the instance while a session is open."""
+    return SiteAddress(_core.Site(name, layout), path, "out", index, None, method=method)
+
+
+def _refuse_compiled(module: nn.Module) -> None:
+    for path, child in module.named_modules():
+        what = ""
+        if isinstance(child, torch._dynamo.eval_frame.OptimizedModule) or (
+            getattr(child, "_compiled_call_impl", None) is not None
+        ):
+            what = "compiled by torch.compile"
+        elif isinstance(child, torch.jit.ScriptModule):
+            what = "a TorchScript module"
+        elif getattr(child.__dict__.get("forward"), "__module__", "") == "torch.cuda.graphs":
+            what = "replayed from a CUDA graph"
+        if what:
+            raise _core.StateError(
+                f"[hook.instrument] the module '{path or type(child).__name__}' is {what}: Python "
+                "hooks would be silent there; instrument the original eager module"
+            )
+
+
+@dataclass
+class Instrumented:
+    """A module and its sites. Make one with `instrument`."""
+
+    _module: weakref.ref[nn.Module]
+    addresses: dict[str, SiteAddress]
+    table: _core.SiteTable
+    decoder: Decoder | None
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def module(self) -> nn.Module:
+        module = self._module()
+        if module is None:
+            raise _core.StateError(
+                "[hook.Instrumented] the module was freed; keep a reference to it while you use it"
+            )
+        return module
+
+    def names(self) -> list[str]:
+        """Return the names of all sites."""
+        return list(self.addresses)
+
+    def default_names(self) -> list[str]:
+        """Return the canonical ports, or every submodule's output where there are none."""
+        ports = [n for n in self.addresses if not n.startswith("@")]
+        return ports or [n for n in self.addresses if n.endswith(":out")]
+
+    def session(self) -> ModuleSession:
+        """Return a session on this module."""
+        return ModuleSession(self)
+
+    def process_session(self) -> ModuleProcessSession:
+        """Return a session that every thread sees, on this module."""
+        return ModuleProcessSession(self)
+
+    def __repr__(self) -> str:
+        ports = len([n for n in self.addresses if not n.startswith("@")])
+        text = f"Instrumented({type(self.module).__name__}, {ports} canonical sites)"
+        return text + "".join(f"\n  no {port}: {why}" for port, why in self.missing.items())
+
+
+def instrument(
+    module: nn.Module,
+    sites: Sequence[SiteAddress] | Mapping[str, str] | None = None,
+    *,
+    example: tuple[Sequence[Any], Mapping[str, Any]] | None = None,
+    decoder: str | None = None,
+) -> Instrumented:
+    """Find the sites of a module, without changing it.
+
+    Every submodule has the raw sites `@path:in` (its first argument) and `@path:out`. A decoder of
+    the Llama, GPT-2, Qwen or Gemma kind also has the canonical ports `layers.<i>.resid_pre`, ...:
+    they are found by structure and checked by a forward in which resid_pre + attn_out + mlp_out must
+    add up to resid_post. What is not offered is listed, with the reason, in `.missing`.
+
+    Args:
+        module: any eager torch.nn.Module.
+        sites: further sites (`module_site`, `method_site`), or a mapping from name to module path.
+        example: (args, kwargs) of a forward for that check; default: a few token ids.
+        decoder: path of the ModuleList of layers, where the module has several.
+
+    Raises:
+        StateError: if the module is compiled or replayed, so that hooks would be silent.
+        SiteError: if a path does not exist.
+    """
+    if not isinstance(module, nn.Module):
+        raise _core.InvalidArgument(
+            f"[hook.instrument] expected a torch.nn.Module, got {type(module).__name__}"
+        )
+    _refuse_compiled(module)
+    paths = [path for path, _ in module.named_modules()]
+    addresses: dict[str, SiteAddress] = {}
+    found = find_decoder(module, example, decoder)
+    missing: dict[str, str] = {}
+    if found is not None:
+        missing = found.missing
+        for port in found.ports:
+            site = _core.Site(port.name, port.layout)
+            addresses[port.name] = SiteAddress(
+                site, port.path, port.side, port.index, port.key, port.columns, port.heads,
+                None, port.read_only,
+            )  # fmt: skip
+    for path in paths:
+        for side in ("in", "out"):
+            name = f"@{path}:{side}"
+            try:
+                addresses[name] = SiteAddress(_core.Site(name), path, side)
+            except _core.InvalidArgument:
+                continue  # a module name that no site name can hold; declare a site for it
+    if isinstance(sites, Mapping):
+        sites = [module_site(name, path) for name, path in sites.items()]
+    for address in sites or ():
+        if address.path not in paths:
+            near = _core.nearest_names(address.path, paths)
+            raise _core.SiteError(
+                f"[hook.instrument] '{address.site.name}': the module has no submodule "
+                f"'{address.path}'; nearest names: {near}"
+            )
+        owner = module.get_submodule(address.path)
+        if address.method is not None and not callable(getattr(owner, address.method, None)):
+            raise _core.SiteError(
+                f"[hook.instrument] '{address.site.name}': '{address.path}' "
+                f"({type(owner).__name__}) has no method '{address.method}'"
+            )
+        addresses[address.site.name] = address
+    # A decoder's layers fire once in each run of the decoder; of the rest nothing is known.
+    table = _core.SiteTable(
+        [
+            (a.site, 1, 1 if found is not None and not name.startswith("@") and name in found.names
+             else -1, a.read_only)
+            for name, a in addresses.items()
+        ]
+    )  # fmt: skip
+    return Instrumented(weakref.ref(module), addresses, table, found, missing)
+
+
+class _ModuleSessionMethods(_SessionMethods):
+    """Install what a session needs while it is open."""
+
+    _on: Instrumented
+    _handles: list[Any]
+    _undo: list[Callable[[], None]]
+    _patterns: list[str]
+    _installed: set[str]
+    _stop_layer: int | None
+
+    def _bind(self, on: Instrumented) -> None:
+        self._on = on
+        self._handles = []
+        self._undo = []
+        self._patterns = []
+        self._installed = set()
+        self._stop_layer = None
+
+    def stop_at_layer(self, layer: int) -> None:
+        """Stop every forward where layer `layer` would begin, by raising StopForward."""
+        decoder = self._on.decoder
+        if decoder is None:
+            raise _core.InvalidArgument(
+                "[hook.stop_at_layer] the module has no stack of decoder layers that tierod knows; "
+                "use hooks on '@path:in' instead"
+            )
+        count = len(decoder.layer_paths)
+        if not -count <= layer < count:
+            raise _core.OutOfRange(
+                f"[hook.stop_at_layer] expected a layer from {-count} to {count - 1}, got {layer}"
+            )
+        self._stop_layer = layer % count
+
+    def reached(self, pattern: str) -> list[str]:
+        """Return the sites of `pattern` that fire before the layer of stop_at_layer()."""
+        names = self._on.table.match(pattern)
+        decoder, stop = self._on.decoder, self._stop_layer
+        if decoder is None or stop is None:
+            return names
+        late = {p.name for p in decoder.ports if p.layer >= stop} - {f"layers.{stop}.resid_pre"}
+        return [name for name in names if name not in late]
+
+    def _before_change(self, pattern: str) -> None:
+        self._on.table.match(pattern)  # unknown names end here, before anything is kept
+        self._patterns.append(pattern)
+        if self._core().is_open:
+            self._install(pattern)
+
+    def _install(self, pattern: str) -> None:
+        module = self._on.module
+        for name in self._on.table.match(pattern):
+            if name in self._installed:
+                continue
+            self._installed.add(name)
+            address = self._on.addresses[name]
+            owner = module.get_submodule(address.path)
+            hook = _core.ModuleHook(
+                address.site, address.index, address.key, address.columns, address.heads
+            )
+            if address.method is not None:
+                self._wrap(owner, address.method, partial(_call_wrapped, hook))
+            elif address.side == "in":
+                self._handles.append(
+                    owner.register_forward_pre_hook(hook.on_input, with_kwargs=True)
+                )
+            else:
+                self._handles.append(owner.register_forward_hook(hook.on_output))
+
+    def _wrap(self, owner: Any, method: str, wrapper: Callable[..., Any]) -> None:
+        """Wrap a method on the instance; taking it back leaves what others put on top."""
+        original = getattr(owner, method)
+        had = method in owner.__dict__
+        wrapped = partial(wrapper, original)
+        object.__setattr__(owner, method, wrapped)
+
+        def undo() -> None:
+            if owner.__dict__.get(method) is not wrapped:
+                return
+            if had:
+                object.__setattr__(owner, method, original)
+            else:
+                object.__delattr__(owner, method)
+
+        self._undo.append(undo)
+
+    def open(self) -> None:
+        module = self._on.module
+        _refuse_compiled(module)
+        _core.Session._open(self._core())
+        try:
+            decoder = self._on.decoder
+            if decoder is not None:
+                self._handles += decoder.install(module, self._wrap)
+            for pattern in self._patterns:
+                self._install(pattern)
+            if decoder is not None and self._stop_layer is not None:
+                # Last, so that what is captured at the layer's input still fires.
+                layer = module.get_submodule(decoder.layer_paths[self._stop_layer])
+                self._handles.append(layer.register_forward_pre_hook(_stop, with_kwargs=True))
+        except BaseException:
+            self._remove()
+            _core.Session._abort(self._core())
+            raise
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for undo in reversed(self._undo):
+            undo()
+        if self._on.decoder is not None:
+            self._on.decoder.leave()
+        self._handles.clear()
+        self._undo.clear()
+        self._installed.clear()
+
+    def close(self) -> None:
+        self._remove()
+        if self._on._module() is None:
+            _core.Session._abort(self._core())
+            raise _core.StateError(
+                "[hook.Session.close] the module was freed while the session was open; keep a "
+                "reference to it"
+            )
+        _core.Session._close(self._core())
+
+    def abort(self) -> None:
+        self._remove()
+        _core.Session._abort(self._core())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+
+def _stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    raise StopForward(args[0] if args else kwargs["hidden_states"])
+
+
+def _call_wrapped(
+    hook: _core.ModuleHook, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    output = original(*args, **kwargs)
+    edited = hook.on_output(None, args, output)
+    return output if edited is None else edited
+
+
+class ModuleSession(_ModuleSessionMethods, _core.Session):
+    """A session on an instrumented module; see Session."""
+
+    def __init__(self, on: Instrumented) -> None:
+        _core.Session.__init__(self, on.table)
+        self._bind(on)
+
+
+class ModuleProcessSession(_ModuleSessionMethods, _core.ProcessSession):
+    """A session that every thread sees, on an instrumented module; see ProcessSession."""
+
+    def __init__(self, on: Instrumented) -> None:
+        _core.ProcessSession.__init__(self, on.table)
+        self._bind(on)
