@@ -8,12 +8,13 @@ rm -rf build/stubs
 PYTHONPATH=build/release/python .venv/bin/pybind11-stubgen tierod._core \
   --output-dir build/stubs --exit-code --enum-class-locations '.*:tierod._core'
 generated=build/stubs/tierod/_core.pyi
+PYTHONPATH=build/release/python .venv/bin/python .ci/finish_stub.py "$generated" tierod._core
 .venv/bin/ruff check --quiet --fix-only --config pyproject.toml --select I,UP,F401 "$generated"
 .venv/bin/ruff format --quiet --config pyproject.toml "$generated"
 
 if [[ "${1-}" == --fix ]]; then
   cp "$generated" python/tierod/_core.pyi
-  cmake --preset release > /dev/null
+  cmake --preset release > /dev/null 2>&1
   echo "stubs: wrote python/tierod/_core.pyi"
 elif ! diff -u python/tierod/_core.pyi "$generated"; then
   echo "stubs: python/tierod/_core.pyi is out of date; run .ci/stubs.sh --fix" >&2

@@ -31,8 +31,8 @@ ExceptionTypes exception_types;
 
 void bind_errors(py::module_& m) {
   const auto builtin = [](PyObject* type) { return py::reinterpret_borrow<py::object>(type); };
-  const py::object error =
-      make_exception(m, "Error", builtin(PyExc_Exception), "Base of every error that tierod raises.");
+  const py::object error = make_exception(m, "Error", builtin(PyExc_Exception),
+                                          "Base of every error that tierod raises.");
   const auto make = [&](const char* name, PyObject* standard, const char* doc) {
     return make_exception(m, name, py::make_tuple(error, builtin(standard)), doc).release().ptr();
   };
@@ -62,6 +62,8 @@ void bind_errors(py::module_& m) {
       PyErr_SetString(exception_types.io_error, e.what());
     } catch (const NumericalError& e) {
       PyErr_SetString(exception_types.numerical_error, e.what());
+    } catch (const PythonError& e) {
+      e.raise();
     } catch (const HookAborted& e) {
       PyErr_SetString(exception_types.hook_aborted, e.what());
     }
@@ -88,8 +90,8 @@ void bind_core(py::module_& m) {
       py::arg("data"), "Return the SHA-256 digest as hexadecimal text.");
   m.def(
       "check_selection",
-      [](const std::string& json) { return Selection::from_json(json).to_json(); },
-      py::arg("json"), "Parse a selection and write it in its canonical form.");
+      [](const std::string& json) { return Selection::from_json(json).to_json(); }, py::arg("json"),
+      "Parse a selection and write it in its canonical form.");
   m.def("philox4x32", &philox4x32, py::arg("counter"), py::arg("key"),
         "Return one block of Philox4x32-10 (Salmon et al. 2011).");
 
@@ -97,7 +99,8 @@ void bind_core(py::module_& m) {
       .def(py::init<std::string_view, std::string_view>(), py::arg("name"), py::arg("layout") = "")
       .def_property_readonly("name", &Site::name)
       .def_property_readonly("layout", &Site::layout)
-      .def("__eq__", [](const Site& a, const Site& b) { return a == b; }, py::is_operator())
+      .def(
+          "__eq__", [](const Site& a, const Site& b) { return a == b; }, py::is_operator())
       .def("__hash__", [](const Site& s) { return s.id(); })
       .def("__repr__", [](const Site& s) { return "Site('" + s.name() + "')"; });
 
@@ -113,7 +116,8 @@ void bind_core(py::module_& m) {
       .def_readonly("step", &Event::step)
       .def_readonly("branch", &Event::branch)
       .def_readonly("call", &Event::call)
-      .def("__eq__", [](const Event& a, const Event& b) { return a == b; }, py::is_operator())
+      .def(
+          "__eq__", [](const Event& a, const Event& b) { return a == b; }, py::is_operator())
       .def("__repr__", &Event::text);
 
   py::class_<CounterRandom>(

@@ -44,7 +44,12 @@ Callback make_callback(const py::function& function) {
   });
   return [holder](const at::Tensor& x, const Event& event) -> std::optional<at::Tensor> {
     const py::gil_scoped_acquire gil;
-    const py::object answer = (*holder)(x, event);
+    py::object answer;
+    try {
+      answer = (*holder)(x, event);
+    } catch (const py::error_already_set& error) {
+      throw PythonError(error);
+    }
     if (answer.is_none()) return std::nullopt;
     if (!THPVariable_Check(answer.ptr())) {
       const auto type = py::str(py::type::of(answer).attr("__name__")).cast<std::string>();
@@ -85,23 +90,22 @@ py::class_<ScopeManager<Scope>> bind_scope(py::module_& m, const char* name, con
 
 void bind_scopes(py::module_& m) {
   bind_scope<PhaseScope>(m, "PhaseScope", "Say in which phase and step the model is.")
-      .def(py::init([](const std::string& phase, std::int64_t step,
-                       std::optional<std::int64_t> offset) {
-             const Phase parsed = phase_from_name(phase);
-             return ScopeManager<PhaseScope>(
-                 [=] { return std::make_unique<PhaseScope>(parsed, step, offset); });
-           }),
+      .def(py::init(
+               [](const std::string& phase, std::int64_t step, std::optional<std::int64_t> offset) {
+                 const Phase parsed = phase_from_name(phase);
+                 return ScopeManager<PhaseScope>(
+                     [=] { return std::make_unique<PhaseScope>(parsed, step, offset); });
+               }),
            py::arg("phase"), py::arg("step") = -1, py::arg("position_offset") = py::none());
   bind_scope<BranchScope>(m, "BranchScope", "Name a parallel pass of the same phase.")
-      .def(py::init([](const std::string& branch) {
-             return ScopeManager<BranchScope>(
-                 [=] { return std::make_unique<BranchScope>(branch); });
-           }),
-           py::arg("branch"));
+      .def(
+          py::init([](const std::string& branch) {
+            return ScopeManager<BranchScope>([=] { return std::make_unique<BranchScope>(branch); });
+          }),
+          py::arg("branch"));
   bind_scope<Suspend>(m, "Suspend", "Hide every session from this thread's hook points.")
-      .def(py::init([] {
-        return ScopeManager<Suspend>([] { return std::make_unique<Suspend>(); });
-      }));
+      .def(py::init(
+          [] { return ScopeManager<Suspend>([] { return std::make_unique<Suspend>(); }); }));
   m.def("run_started", &run_started, "Count the start of a run of the model.");
   m.def("run_completed", &run_completed, "Count the end of a run of the model.");
 }
@@ -112,8 +116,7 @@ void bind_cache(py::module_& m) {
       .def_readonly("tensor", &Activation::tensor)
       .def_readonly("layout", &Activation::layout)
       .def_readonly("site_shape", &Activation::site_shape)
-      .def_property_readonly("selection",
-                             [](const Activation& a) { return a.selection.to_json(); })
+      .def_property_readonly("selection", [](const Activation& a) { return a.selection.to_json(); })
       .def_property_readonly("reduce", [](const Activation& a) { return reduce_name(a.reduce); })
       .def_property_readonly(
           "when", [](const Activation& a) { return a.when == When::after ? "after" : "before"; })
@@ -130,8 +133,7 @@ void bind_cache(py::module_& m) {
               std::optional<std::int64_t> step, OptionalText branch,
               std::optional<std::int64_t> call, const OptionalText& when,
               std::optional<bool> gradient) {
-             return c.find(name,
-                           filter_of(phase, step, std::move(branch), call, when, gradient));
+             return c.find(name, filter_of(phase, step, std::move(branch), call, when, gradient));
            })
       .def("_at",
            [](const ActivationCache& c, std::string_view name, const OptionalText& phase,
@@ -159,7 +161,8 @@ void bind_intervention(py::module_& m) {
   py::class_<Intervention>(m, "Intervention", "An edit as data: replace, affine or gather_rows.")
       .def_static("replace", py::overload_cast<at::Tensor, bool>(&Intervention::replace),
                   py::arg("source"), py::arg("allow_nonfinite") = false)
-      .def_static("replace", py::overload_cast<const ActivationCache&, bool>(&Intervention::replace),
+      .def_static("replace",
+                  py::overload_cast<const ActivationCache&, bool>(&Intervention::replace),
                   py::arg("donors"), py::arg("allow_nonfinite") = false)
       .def_static("replace_broadcast", &Intervention::replace_broadcast, py::arg("source"),
                   py::arg("allow_nonfinite") = false)
@@ -175,8 +178,7 @@ void bind_intervention(py::module_& m) {
                                          .scale = scale});
           },
           py::arg("write"), py::arg("read") = py::none(), py::arg("target") = py::none(),
-          py::arg("mean") = py::none(), py::arg("scale") = 1.0,
-          "Return h + W (t - a R'(h - mu)).")
+          py::arg("mean") = py::none(), py::arg("scale") = 1.0, "Return h + W (t - a R'(h - mu)).")
       .def_static("gather_rows", &Intervention::gather_rows, py::arg("permutation"))
       .def_static("zero", &Intervention::zero)
       .def_static("mean_ablate", &Intervention::mean_ablate, py::arg("mean"))
@@ -194,8 +196,8 @@ void bind_intervention(py::module_& m) {
 
 void bind_session(py::module_& m) {
   py::class_<SiteTable>(m, "SiteTable", "The sites that a model declares.")
-      .def(py::init([](const std::vector<
-                        std::tuple<Site, std::int64_t, std::int64_t, std::string>>& sites) {
+      .def(py::init([](const std::vector<std::tuple<Site, std::int64_t, std::int64_t, std::string>>&
+                           sites) {
              std::vector<SiteSpec> specs;
              for (const auto& [site, min, max, reason] : sites) {
                SiteSpec spec{.site = site, .fires = {}, .read_only_reason = reason};
@@ -207,15 +209,16 @@ void bind_session(py::module_& m) {
            py::arg("sites"),
            "Declare (site, min, max, read_only_reason) firings a run; max < 0: at least once.")
       .def("names", &SiteTable::names)
-      .def("match",
-           [](const SiteTable& table, std::string_view pattern) {
-             std::vector<std::string> names;
-             for (const SiteSpec* spec : table.match(SitePattern(pattern))) {
-               names.push_back(spec->site.name());
-             }
-             return names;
-           },
-           py::arg("pattern"));
+      .def(
+          "match",
+          [](const SiteTable& table, std::string_view pattern) {
+            std::vector<std::string> names;
+            for (const SiteSpec* spec : table.match(SitePattern(pattern))) {
+              names.push_back(spec->site.name());
+            }
+            return names;
+          },
+          py::arg("pattern"));
 
   py::class_<Session>(m, "Session", "Captures and edits while it is open.")
       .def(py::init<>())
@@ -255,7 +258,8 @@ void bind_session(py::module_& m) {
              SpanTable table;
              for (const auto& row : rows) {
                table.emplace_back();
-               for (const auto& [name, begin, end] : row) table.back().push_back({name, begin, end});
+               for (const auto& [name, begin, end] : row)
+                 table.back().push_back({name, begin, end});
              }
              s.set_spans(std::move(table));
            })
@@ -269,13 +273,14 @@ void bind_session(py::module_& m) {
       .def("_cache", &Session::cache)
       .def("moments", &Session::moments, py::arg("site"),
            "Return the Moments kept at a site by reduce='moments' or 'covariance'.")
-      .def("fired",
-           [](const Session& s) {
-             std::vector<Event> events;
-             for (const FireRecord& record : s.fired()) events.push_back(record.event);
-             return events;
-           },
-           "Return an Event for each address that fired; its call is the number of firings.")
+      .def(
+          "fired",
+          [](const Session& s) {
+            std::vector<Event> events;
+            for (const FireRecord& record : s.fired()) events.push_back(record.event);
+            return events;
+          },
+          "Return an Event for each address that fired; its call is the number of firings.")
       .def("sites_seen", &Session::sites_seen);
 
   py::class_<ProcessSession, Session>(m, "ProcessSession", "A session that every thread sees.")
@@ -286,8 +291,9 @@ void bind_session(py::module_& m) {
 }  // namespace
 
 void bind_hook(py::module_& m) {
-  m.def("open_session_count", [] { return detail::open_session_count.load(); },
-        "Return how many sessions are open in the process.");
+  m.def(
+      "open_session_count", [] { return detail::open_session_count.load(); },
+      "Return how many sessions are open in the process.");
   m.def(
       "hook_point", [](const at::Tensor& x, const Site& site) { return hook_point(x, site); },
       py::arg("x"), py::arg("site"), "Let open sessions act on x, and return what to go on with.");

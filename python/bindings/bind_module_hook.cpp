@@ -24,11 +24,7 @@ class ModuleHook {
  public:
   ModuleHook(Site site, std::optional<std::int64_t> index, std::optional<std::string> key,
              std::optional<std::pair<std::int64_t, std::int64_t>> columns, std::int64_t heads)
-      : site_(site),
-        index_(index),
-        key_(std::move(key)),
-        columns_(columns),
-        heads_(heads) {}
+      : site_(site), index_(index), key_(std::move(key)), columns_(columns), heads_(heads) {}
 
   /// A forward hook: (module, args, output) -> None or the output to go on with.
   py::object on_output(const py::handle& /*module*/, const py::handle& /*args*/,
@@ -106,11 +102,13 @@ class ModuleHook {
       const at::Tensor edited = hook_point(part, site_);
       if (edited.is_same(part)) return std::nullopt;
       return put_back(whole, edited);
-    } catch (py::error_already_set& error) {
+    } catch (const PythonError& error) {
       if (error.matches(PyExc_TypeError) || error.matches(PyExc_ValueError)) {
         throw HookAborted(error.what());
       }
       throw;
+    } catch (const py::type_error& error) {
+      throw HookAborted(error.what());
     } catch (const InvalidArgument& error) {
       throw HookAborted(error.what());
     } catch (const c10::TypeError& error) {

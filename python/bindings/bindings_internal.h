@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <exception>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -17,6 +19,29 @@ namespace py = pybind11;
 class HookAborted : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+/// Carry a Python exception through C++. Unlike pybind11's own carrier it can be raised more than
+/// once: where the hook fails, and again when the session closes.
+class PythonError : public std::exception {
+ public:
+  explicit PythonError(const py::error_already_set& error)
+      : value_(new py::object(error.value()),
+               [](py::object* value) {
+                 const py::gil_scoped_acquire gil;
+                 delete value;
+               }),
+        text_(error.what()) {}
+  const char* what() const noexcept override { return text_.c_str(); }
+  /// Set the interpreter's error indicator. The GIL must be held.
+  void raise() const { PyErr_SetObject(py::type::handle_of(*value_).ptr(), value_->ptr()); }
+  bool matches(PyObject* type) const {
+    return PyErr_GivenExceptionMatches(value_->ptr(), type) != 0;
+  }
+
+ private:
+  std::shared_ptr<py::object> value_;
+  std::string text_;
 };
 
 void bind_core(py::module_& m);

@@ -14,7 +14,7 @@ if _sys.getdlopenflags() & _os.RTLD_GLOBAL:
         "packages bring would clash and crash later; import tierod with the default flags, without RTLD_GLOBAL"
     )
 
-import torch as _torch  # noqa: F401  (libtierod links against libtorch, which torch loads)
+import torch as _torch
 
 from tierod import _core
 from tierod._core import (
@@ -43,8 +43,8 @@ from tierod._core import (
     site_alias,
 )
 from tierod.cache import ActivationCache
-from tierod.instrument import Instrumented, method_site, module_site, instrument
 from tierod.idioms import run_with_cache, run_with_hooks
+from tierod.instrument import Instrumented, instrument, method_site, module_site
 from tierod.point import hook_point
 from tierod.session import ProcessSession, Session, suspend
 

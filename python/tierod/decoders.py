@@ -349,9 +349,7 @@ def _attention_ports(
             ports.append(Port(name(port), f"{attention}.{port}_norm", layout=layout))
         elif plain is not None and width and plain.shape[-1] % width == 0:
             heads = plain.shape[-1] // width
-            ports.append(
-                Port(name(port), f"{attention}.{port}_proj", heads=heads, layout="rthd")
-            )
+            ports.append(Port(name(port), f"{attention}.{port}_proj", heads=heads, layout="rthd"))
         else:
             fused = output_of("c_attn")
             heads = getattr(owner, "num_heads", None)

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -122,20 +123,17 @@ def show(report: Report) -> None:
     """Print a report for people."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    console = Console(soft_wrap=True)
-    sections: list[tuple[str, dict[str, Any]]] = [
-        ("versions", dict(report.versions)),
-        ("built with", dict(report.build)),
-        ("paths", dict(report.paths)),
+    console = Console(highlight=False, soft_wrap=True)
+    sections: list[tuple[str, Mapping[str, object]]] = [
+        ("versions", report.versions),
+        ("built with", report.build),
+        ("paths", report.paths),
     ]
     for title, entries in sections:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for name, value in entries.items():
-            table.add_row(f"  {name}", escape(str(value if value is not None else "missing")))
         console.print(f"[bold]{title}[/bold]")
-        console.print(table, soft_wrap=True)
+        for name, value in entries.items():
+            console.print(f"  {name:<16} {escape(str('none' if value is None else value))}")
     for finding in report.findings:
         console.print(f"[bold]{finding.level}[/bold]: {escape(finding.what)}")
         console.print(f"  remedy: {escape(finding.remedy)}")

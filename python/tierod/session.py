@@ -118,9 +118,7 @@ class _SessionMethods:
         if isinstance(edit, _core.Intervention):
             _core.Session._intervene(self._core(), name, edit, selection, gradient)
         elif callable(edit):
-            _core.Session._callback(
-                self._core(), name, edit, selection, gradient, allow_nonfinite
-            )
+            _core.Session._callback(self._core(), name, edit, selection, gradient, allow_nonfinite)
         else:
             raise _core.InvalidArgument(
                 "[hook.Session.intervene] expected an Intervention or a function (tensor, event), "

@@ -32,8 +32,7 @@ void compress(std::array<std::uint32_t, 8>& state, const unsigned char* block) {
            (std::uint32_t{block[4 * i + 2]} << 8) | std::uint32_t{block[4 * i + 3]};
   }
   for (std::size_t i = 16; i < 64; ++i) {
-    const std::uint32_t s0 =
-        std::rotr(w[i - 15], 7) ^ std::rotr(w[i - 15], 18) ^ (w[i - 15] >> 3);
+    const std::uint32_t s0 = std::rotr(w[i - 15], 7) ^ std::rotr(w[i - 15], 18) ^ (w[i - 15] >> 3);
     const std::uint32_t s1 = std::rotr(w[i - 2], 17) ^ std::rotr(w[i - 2], 19) ^ (w[i - 2] >> 10);
     w[i] = w[i - 16] + s0 + w[i - 7] + s1;
   }
@@ -105,8 +104,9 @@ std::string base64_encode(const void* data, std::size_t size) {
 
 std::string base64_decode(std::string_view text) {
   if (text.size() % 4 != 0) {
-    throw InvalidArgument(cat("[core.base64_decode] expected a length that is a multiple of 4, got ",
-                              text.size(), " characters"));
+    throw InvalidArgument(
+        cat("[core.base64_decode] expected a length that is a multiple of 4, got ", text.size(),
+            " characters"));
   }
   std::string bytes;
   bytes.reserve(text.size() / 4 * 3);

@@ -24,10 +24,10 @@ Phase phase_from_name(std::string_view name) {
   for (std::size_t i = 0; i < kPhaseNames.size(); ++i) {
     if (name == kPhaseNames[i]) return static_cast<Phase>(i);
   }
-  throw InvalidArgument(
-      cat("[core.phase_from_name] expected a phase of none, vision, prefill, decode, denoise, head, "
-          "got '",
-          name, "'"));
+  throw InvalidArgument(cat(
+      "[core.phase_from_name] expected a phase of none, vision, prefill, decode, denoise, head, "
+      "got '",
+      name, "'"));
 }
 
 std::string Event::text() const {

@@ -60,9 +60,9 @@ CounterRandom::CounterRandom(std::uint64_t seed, std::string_view purpose) {
 
 std::array<std::uint32_t, 4> CounterRandom::block(std::uint64_t scene, std::uint32_t sample,
                                                   std::uint32_t position) const {
-  return philox4x32(
-      {static_cast<std::uint32_t>(scene), static_cast<std::uint32_t>(scene >> 32), sample, position},
-      key_);
+  return philox4x32({static_cast<std::uint32_t>(scene), static_cast<std::uint32_t>(scene >> 32),
+                     sample, position},
+                    key_);
 }
 
 std::uint64_t CounterRandom::bits(std::uint64_t scene, std::uint32_t sample,

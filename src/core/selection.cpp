@@ -23,8 +23,8 @@ void check_list(const std::vector<T>& values, const std::string& where, const ch
   std::vector<T> sorted = values;
   std::sort(sorted.begin(), sorted.end());
   if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
-    throw InvalidArgument(cat(where, " the selection's ", name,
-                              " names an entry twice; list each entry once"));
+    throw InvalidArgument(
+        cat(where, " the selection's ", name, " names an entry twice; list each entry once"));
   }
 }
 
@@ -181,9 +181,9 @@ Selection Selection::from_json(const std::string& text) {
     const Json& range = json["token_range"];
     const auto bound = [&](std::size_t i) -> std::optional<std::int64_t> {
       if (range[i].is_null()) return std::nullopt;
-      if (!range[i].is_number_integer()) {
-        throw InvalidArgument(cat(where, " expected integers or null in 'token_range', got ",
-                                  range.dump()));
+      if (!range[i].is_number_integer() || !internal::holds_integers(range[i])) {
+        throw InvalidArgument(
+            cat(where, " expected integers or null in 'token_range', got ", range.dump()));
       }
       return range[i].get<std::int64_t>();
     };

@@ -58,9 +58,10 @@ void check_layout(std::string_view layout) {
   std::string seen;
   for (const char axis : layout) {
     if (std::string_view("rtshdw.").find(axis) == std::string_view::npos) {
-      throw InvalidArgument(cat("[core.Site] layout '", layout, "' has the unknown axis '", axis,
-                                "'; use r (rows), t (tokens), s (source tokens), h (heads), d (head "
-                                "width), w (width) or '.'"));
+      throw InvalidArgument(
+          cat("[core.Site] layout '", layout, "' has the unknown axis '", axis,
+              "'; use r (rows), t (tokens), s (source tokens), h (heads), d (head "
+              "width), w (width) or '.'"));
     }
     if (axis != '.' && seen.find(axis) != std::string::npos) {
       throw InvalidArgument(cat("[core.Site] layout '", layout, "' names the axis '", axis,
@@ -83,9 +84,10 @@ void check_site_name(std::string_view name) {
     const std::string_view end =
         colon == std::string_view::npos ? std::string_view() : name.substr(colon + 1);
     if (end != "in" && end != "out") {
-      throw InvalidArgument(cat("[core.Site] expected a raw module path to end in ':in' or ':out', "
-                                "got '",
-                                name, "'; write for example '@model.layers.3.mlp:out'"));
+      throw InvalidArgument(
+          cat("[core.Site] expected a raw module path to end in ':in' or ':out', "
+              "got '",
+              name, "'; write for example '@model.layers.3.mlp:out'"));
     }
     body = name.substr(1, colon - 1);
     if (body.empty()) return;  // '@:out' is the module itself
@@ -142,8 +144,8 @@ std::string site_alias(std::string_view port, std::int64_t layer, std::string_vi
     throw InvalidArgument(cat("[core.site_alias] expected a layer >= 0, got ", layer,
                               "; count layers from the first one"));
   }
-  std::string name = tower.empty() ? cat("layers.", layer, ".", port)
-                                   : cat(tower, ".layers.", layer, ".", port);
+  std::string name =
+      tower.empty() ? cat("layers.", layer, ".", port) : cat(tower, ".layers.", layer, ".", port);
   check_site_name(name);
   return name;
 }

@@ -40,6 +40,10 @@ void check_braces(std::string_view segment, std::string_view pattern) {
       throw InvalidArgument(cat("[core.SitePattern] '", pattern,
                                 "' has an empty or nested brace; write '{0..5}' or '{q,k,v}'"));
     }
+    if (body.find('*') != std::string_view::npos) {
+      throw InvalidArgument(cat("[core.SitePattern] '{", body, "}' in '", pattern,
+                                "' has a '*' within braces; list whole words, or use '*' outside"));
+    }
     if (body.find("..") != std::string_view::npos) {
       if (!parse_range(body, low, high) || low < 0 || high < low) {
         throw InvalidArgument(cat("[core.SitePattern] '{", body, "}' in '", pattern,

@@ -113,16 +113,15 @@ void ActivationCache::Data::append(Record record) {
 }
 
 Activation ActivationCache::Data::entry(const Record& record) const {
-  Activation activation{
-      Event{record.site, record.phase, record.step, internal::branch_text(record.branch),
-            record.call},
-      record.tensor,
-      {},
-      {record.site_shape.begin(), record.site_shape.end()},
-      record.info->selection,
-      record.info->reduce,
-      record.info->when,
-      record.info->gradient};
+  Activation activation{Event{record.site, record.phase, record.step,
+                              internal::branch_text(record.branch), record.call},
+                        record.tensor,
+                        {},
+                        {record.site_shape.begin(), record.site_shape.end()},
+                        record.info->selection,
+                        record.info->reduce,
+                        record.info->when,
+                        record.info->gradient};
   activation.layout = record.site.layout().empty()
                           ? default_layout(record.site.name(), record.site_shape.size())
                           : record.site.layout();
@@ -168,8 +167,8 @@ std::vector<Activation> ActivationCache::find(std::string_view name,
       }
     }
     if (fits.size() > 1) {
-      throw SiteError(cat("[hook.ActivationCache.find] '", name, "' fits several towers: ",
-                          list_text(fits), "; write the tower too"));
+      throw SiteError(cat("[hook.ActivationCache.find] '", name,
+                          "' fits several towers: ", list_text(fits), "; write the tower too"));
     }
     if (fits.empty()) {
       const auto near = nearest_names(name, data_->names);
@@ -196,7 +195,8 @@ Activation ActivationCache::get(std::string_view name, const EventFilter& filter
   if (entries.size() == 1) return std::move(entries.front());
   if (entries.empty()) {
     throw SiteError(cat("[hook.ActivationCache.get] '", name, "' was captured, but not",
-                        filter_text(filter), "; there are ", list_text(event_texts(find(name)), 6)));
+                        filter_text(filter), "; there are ",
+                        list_text(event_texts(find(name)), 6)));
   }
   throw SiteError(cat("[hook.ActivationCache.get] '", name, "' has ", entries.size(), " entries",
                       filter_text(filter), ": ", list_text(event_texts(entries), 6),
@@ -239,8 +239,8 @@ at::Tensor ActivationCache::concat_tokens(std::string_view name, const EventFilt
 }
 
 void ActivationCache::add(Activation activation) {
-  auto info = std::make_shared<CaptureInfo>(CaptureInfo{
-      activation.selection, activation.reduce, activation.when, activation.gradient});
+  auto info = std::make_shared<CaptureInfo>(
+      CaptureInfo{activation.selection, activation.reduce, activation.when, activation.gradient});
   const Event& event = activation.event;
   data_->append({event.site,
                  event.phase,

@@ -81,7 +81,9 @@ class BufferPool {
   }
 
  private:
-  static std::size_t rounded(std::size_t bytes) { return (bytes + kGranule - 1) / kGranule * kGranule; }
+  static std::size_t rounded(std::size_t bytes) {
+    return (bytes + kGranule - 1) / kGranule * kGranule;
+  }
 
   std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> idle_;

@@ -21,9 +21,9 @@ namespace {
 
 at::Tensor need_floating(const at::Tensor& x, const char* where, const char* name) {
   if (!x.defined() || !at::isFloatingType(x.scalar_type())) {
-    throw InvalidArgument(cat("[hook.Intervention.", where, "] expected a floating tensor as ", name,
-                              ", got ",
-                              x.defined() ? c10::toString(x.scalar_type()) : "an undefined tensor"));
+    throw InvalidArgument(
+        cat("[hook.Intervention.", where, "] expected a floating tensor as ", name, ", got ",
+            x.defined() ? c10::toString(x.scalar_type()) : "an undefined tensor"));
   }
   return x;
 }
@@ -63,15 +63,15 @@ namespace internal {
 
 void check_finite(const at::Tensor& x, const std::string& where, const char* what) {
   if (at::isfinite(x.detach()).all().item<bool>()) return;
-  throw NumericalError(cat(where, " ", what,
-                           " holds NaN or infinite values; pass allow_nonfinite if they are meant"));
+  throw NumericalError(cat(
+      where, " ", what, " holds NaN or infinite values; pass allow_nonfinite if they are meant"));
 }
 
 void check_replacement(const at::Tensor& values, const at::Tensor& part, const std::string& where,
                        const char* what) {
   if (!values.sizes().equals(part.sizes())) {
-    throw InvalidArgument(cat(where, " expected ", what, " of shape ", part.sizes(), ", got ",
-                              values.sizes()));
+    throw InvalidArgument(
+        cat(where, " expected ", what, " of shape ", part.sizes(), ", got ", values.sizes()));
   }
   if (values.scalar_type() != part.scalar_type()) {
     throw InvalidArgument(cat(where, " expected ", what, " of dtype ", part.scalar_type(), ", got ",
@@ -114,8 +114,8 @@ at::Tensor replace_by_event(const Intervention::Impl& impl, const at::Tensor& x,
   filter.gradient = gradient;
   if (!impl.donors.contains(event.site.name())) {
     const auto names = impl.donors.sites();
-    throw SiteError(cat(where, " the donors hold no '", event.site.name(), "'; nearest names: ",
-                        list_text(nearest_names(event.site.name(), names))));
+    throw SiteError(cat(where, " the donors hold no '", event.site.name(),
+                        "'; nearest names: ", list_text(nearest_names(event.site.name(), names))));
   }
   const std::vector<Activation> found = impl.donors.find(event.site.name(), filter);
   if (found.size() != 1) {
@@ -253,9 +253,10 @@ Intervention Intervention::replace(at::Tensor source, bool allow_nonfinite) {
 Intervention Intervention::replace_broadcast(at::Tensor source, bool allow_nonfinite) {
   need_floating(source, "replace_broadcast", "source");
   if (source.dim() > 1) {
-    throw InvalidArgument(cat("[hook.Intervention.replace_broadcast] expected a scalar or a vector "
-                              "[d], got shape ",
-                              source.sizes(), "; use replace() for a whole part"));
+    throw InvalidArgument(
+        cat("[hook.Intervention.replace_broadcast] expected a scalar or a vector "
+            "[d], got shape ",
+            source.sizes(), "; use replace() for a whole part"));
   }
   if (!allow_nonfinite) {
     internal::check_finite(source, "[hook.Intervention.replace_broadcast]", "the source");
@@ -286,8 +287,8 @@ Intervention Intervention::affine(Affine affine) {
   const std::int64_t d = affine.write.size(0);
   const std::int64_t k = affine.write.size(1);
   if (!std::isfinite(affine.scale)) {
-    throw NumericalError(cat("[hook.Intervention.affine] expected a finite scale, got ",
-                             affine.scale));
+    throw NumericalError(
+        cat("[hook.Intervention.affine] expected a finite scale, got ", affine.scale));
   }
   if (affine.scale != 0.0) {
     need_floating(affine.read, where, "read (it may be left out only with scale = 0)");
@@ -311,8 +312,8 @@ Intervention Intervention::affine(Affine affine) {
   if (affine.target.defined()) {
     need_floating(affine.target, where, "target");
     const auto& t = affine.target;
-    const bool fits = t.dim() == 0 || (t.dim() == 1 && t.size(0) == k) ||
-                      (t.dim() == 2 && t.size(1) == k);
+    const bool fits =
+        t.dim() == 0 || (t.dim() == 1 && t.size(0) == k) || (t.dim() == 2 && t.size(1) == k);
     if (!fits) {
       throw InvalidArgument(cat("[hook.Intervention.affine] expected target as a scalar, [", k,
                                 "] or [rows, ", k, "], got ", t.sizes()));
@@ -334,9 +335,10 @@ Intervention Intervention::affine(Affine affine) {
 Intervention Intervention::gather_rows(std::vector<std::int64_t> permutation) {
   if (permutation.empty() ||
       std::any_of(permutation.begin(), permutation.end(), [](auto i) { return i < 0; })) {
-    throw InvalidArgument(cat("[hook.Intervention.gather_rows] expected row indices >= 0, one for "
-                              "each row of the batch, got ",
-                              internal::list_text(permutation)));
+    throw InvalidArgument(
+        cat("[hook.Intervention.gather_rows] expected row indices >= 0, one for "
+            "each row of the batch, got ",
+            internal::list_text(permutation)));
   }
   Impl impl{.kind = Kind::gather_rows};
   impl.permutation = std::move(permutation);

@@ -45,15 +45,16 @@ at::ScalarType dtype_from_name(const std::string& name, const std::string& where
   for (const auto& [known, type] : kDtypes) {
     if (name == known) return type;
   }
-  throw InvalidArgument(cat(where, " expected dtype float64, float32, float16 or bfloat16, got '",
-                            name, "'"));
+  throw InvalidArgument(
+      cat(where, " expected dtype float64, float32, float16 or bfloat16, got '", name, "'"));
 }
 
 Json tensor_to_json(const at::Tensor& tensor, const Folder& folder) {
   const at::Tensor x = tensor.detach().to(at::kCPU).contiguous();
   const auto bytes = static_cast<std::size_t>(x.nbytes());
   const std::string digest = sha256_hex(x.const_data_ptr(), bytes);
-  Json json = {{"dtype", dtype_name(x.scalar_type())}, {"shape", x.sizes().vec()}, {"sha256", digest}};
+  Json json = {
+      {"dtype", dtype_name(x.scalar_type())}, {"shape", x.sizes().vec()}, {"sha256", digest}};
   if (static_cast<std::int64_t>(bytes) <= kInlineBytes) {
     json["data"] = base64_encode(x.const_data_ptr(), bytes);
     return json;
@@ -92,7 +93,8 @@ at::Tensor tensor_from_json(const Json& json, const Folder& folder, const std::s
           cat(where, " refers to the tensor file '", name, "'; pass the tensor_dir that holds it"));
     }
     if (std::filesystem::path(name).filename() != name) {
-      throw InvalidArgument(cat(where, " expected a file name within tensor_dir, got '", name, "'"));
+      throw InvalidArgument(
+          cat(where, " expected a file name within tensor_dir, got '", name, "'"));
     }
     const std::filesystem::path path = std::filesystem::path(*folder) / name;
     std::ifstream file(path, std::ios::binary);
@@ -115,8 +117,9 @@ at::Tensor tensor_from_json(const Json& json, const Folder& folder, const std::s
                               " does not fit its ", bytes.size(), " bytes"));
   }
   if (sha256_hex(bytes.data(), bytes.size()) != get_json<std::string>(json, "sha256", where)) {
-    throw IoError(cat(where, " the bytes of a tensor do not have the digest written beside them; "
-                             "the text or file was changed"));
+    throw IoError(cat(where,
+                      " the bytes of a tensor do not have the digest written beside them; "
+                      "the text or file was changed"));
   }
   at::Tensor x = at::empty(shape, at::TensorOptions().dtype(dtype));
   if (!bytes.empty()) std::memcpy(x.mutable_data_ptr(), bytes.data(), bytes.size());
@@ -154,10 +157,10 @@ Json donor_to_json(const Activation& donor, const Folder& folder) {
 }
 
 Activation donor_from_json(const Json& json, const Folder& folder, const std::string& where) {
-  internal::check_keys(json,
-                       {"site", "layout", "phase", "step", "branch", "call", "gradient",
-                        "site_shape", "tensor"},
-                       where);
+  internal::check_keys(
+      json,
+      {"site", "layout", "phase", "step", "branch", "call", "gradient", "site_shape", "tensor"},
+      where);
   const auto text = [&](const char* key) { return get_json<std::string>(json, key, where); };
   const auto number = [&](const char* key) { return get_json<std::int64_t>(json, key, where); };
   Activation donor{.event = {.site = Site(text("site"), text("layout")),
@@ -354,9 +357,10 @@ void Session::configure(const std::string& text, const std::optional<std::string
     internal::check_keys(item, {"pattern", "selection", "gradient", "intervention"}, where);
     InterveneOptions options{.selection = selection_of(item)};
     if (item.contains("gradient")) options.gradient = get_json<bool>(item, "gradient", where);
-    edits.push_back({get_json<std::string>(item, "pattern", where),
-                     intervention_from_json(get_json<Json>(item, "intervention", where), tensor_dir),
-                     std::move(options)});
+    edits.push_back(
+        {get_json<std::string>(item, "pattern", where),
+         intervention_from_json(get_json<Json>(item, "intervention", where), tensor_dir),
+         std::move(options)});
   }
   SpanTable spans;
   for (const Json& row : list("spans")) {
@@ -368,6 +372,11 @@ void Session::configure(const std::string& text, const std::optional<std::string
                               get_json<std::int64_t>(span, "end", where)});
     }
   }
+  for (const auto& [pattern, options] : captures) {
+    state_->check_capture(SitePattern(pattern), options);
+  }
+  for (const Edit& edit : edits) state_->check_edit(SitePattern(edit.pattern), edit.options);
+  SessionState::check_spans(spans);
   for (auto& [pattern, options] : captures) capture(pattern, std::move(options));
   for (Edit& edit : edits) {
     intervene(edit.pattern, std::move(edit.intervention), std::move(edit.options));

@@ -28,10 +28,9 @@ bool contiguous(const Indices& indices) {
 std::int64_t need_axis(std::int64_t axis, const Axes& axes, const at::Tensor& x, const char* name,
                        const std::string& where) {
   if (axis < 0) {
-    throw InvalidArgument(cat(where, " the selection asks for ", name, ", but the tensor ",
-                              x.sizes(), " with layout '", axes.layout,
-                              "' has no such axis; declare the site's layout, or leave ", name,
-                              " out"));
+    throw InvalidArgument(cat(
+        where, " the selection asks for ", name, ", but the tensor ", x.sizes(), " with layout '",
+        axes.layout, "' has no such axis; declare the site's layout, or leave ", name, " out"));
   }
   return axis;
 }
@@ -219,8 +218,8 @@ Region resolve_region(const Selection& selection, const at::Tensor& x, const Sit
     by_row.push_back(window(span_positions(tokens.names, row_spans, row, where)));
   }
   region.empty = std::all_of(by_row.begin(), by_row.end(), [](const auto& t) { return t.empty(); });
-  const bool equal = std::adjacent_find(by_row.begin(), by_row.end(), std::not_equal_to<>()) ==
-                     by_row.end();
+  const bool equal =
+      std::adjacent_find(by_row.begin(), by_row.end(), std::not_equal_to<>()) == by_row.end();
   if (equal) {
     region.tokens = by_row.empty() ? Indices() : by_row.front();
     return region;
@@ -265,9 +264,8 @@ at::Tensor scatter(const Region& region, const at::Tensor& x, const at::Tensor& 
     return out;
   }
   const std::vector<AxisChoice> chosen = choices(region);
-  const bool all_contiguous = std::all_of(chosen.begin(), chosen.end(), [](const AxisChoice& c) {
-    return contiguous(*c.indices);
-  });
+  const bool all_contiguous = std::all_of(
+      chosen.begin(), chosen.end(), [](const AxisChoice& c) { return contiguous(*c.indices); });
   if (all_contiguous) {
     at::Tensor part = out;
     for (const auto& [axis, indices] : chosen) {

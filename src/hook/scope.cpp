@@ -11,14 +11,15 @@ namespace tierod {
 
 using internal::thread_state;
 
-PhaseScope::PhaseScope(Phase phase, std::int64_t step, std::optional<std::int64_t> position_offset) {
+PhaseScope::PhaseScope(Phase phase, std::int64_t step,
+                       std::optional<std::int64_t> position_offset) {
   if (step < -1 || step > INT32_MAX) {
     throw InvalidArgument(
         internal::cat("[hook.PhaseScope] expected a step >= 0, or -1 for none, got ", step));
   }
   if (position_offset && *position_offset < 0) {
-    throw InvalidArgument(internal::cat(
-        "[hook.PhaseScope] expected position_offset >= 0, got ", *position_offset));
+    throw InvalidArgument(
+        internal::cat("[hook.PhaseScope] expected position_offset >= 0, got ", *position_offset));
   }
   internal::Context& context = thread_state().context;
   phase_ = context.phase;

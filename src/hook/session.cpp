@@ -50,8 +50,8 @@ void SessionState::resolve(SitePlan& plan) const {
     if (!request.pattern.matches(plan.site.name())) continue;
     add(request.options.gradient ? plan.gradient_edits : plan.edits, request);
   }
-  plan.active = !plan.before.empty() || !plan.after.empty() || !plan.edits.empty() ||
-                plan.wants_gradient();
+  plan.active =
+      !plan.before.empty() || !plan.after.empty() || !plan.edits.empty() || plan.wants_gradient();
 }
 
 void SessionState::resolve_again() {
@@ -60,12 +60,13 @@ void SessionState::resolve_again() {
   }
 }
 
-void SessionState::append(const SitePlan& plan, const internal::Context& context,
-                          std::int32_t call, const CaptureRequest& request, at::Tensor tensor,
+void SessionState::append(const SitePlan& plan, const internal::Context& context, std::int32_t call,
+                          const CaptureRequest& request, at::Tensor tensor,
                           const at::Tensor& whole) {
-  cache.data_->append({plan.site, context.phase, context.branch, context.step, call, request.info,
-                       std::move(tensor),
-                       c10::SmallVector<std::int64_t, 4>(whole.sizes().begin(), whole.sizes().end())});
+  cache.data_->append(
+      {plan.site, context.phase, context.branch, context.step, call, request.info,
+       std::move(tensor),
+       c10::SmallVector<std::int64_t, 4>(whole.sizes().begin(), whole.sizes().end())});
 }
 
 void SessionState::leave() noexcept {
@@ -129,8 +130,8 @@ template <typename Request>
 void check_uses(const std::vector<Use<Request>>& uses, const SitePlan& plan, const char* what) {
   for (const Use<Request>& use : uses) {
     if (use.done > 0) continue;
-    throw SiteError(cat("[hook.Session.close] ", what, " at '", plan.site.name(),
-                        "' (pattern '", use.request->pattern.text(), "', selection ",
+    throw SiteError(cat("[hook.Session.close] ", what, " at '", plan.site.name(), "' (pattern '",
+                        use.request->pattern.text(), "', selection ",
                         use.request->options.selection.to_json(),
                         ") never met an event, although the site fired: ", counts_text(plan),
                         "; correct its phases, steps, calls, positions or spans"));
@@ -151,15 +152,15 @@ void SessionState::check_contract() const {
     if (!table.empty()) {
       for (const SiteSpec* spec : table.match(pattern)) {
         const bool fired = fired_names.contains(spec->site.name());
-        const bool optional = !spec->fires.empty() &&
-                              std::all_of(spec->fires.begin(), spec->fires.end(),
-                                          [](const FireCount& f) { return f.min == 0; });
+        const bool optional =
+            !spec->fires.empty() && std::all_of(spec->fires.begin(), spec->fires.end(),
+                                                [](const FireCount& f) { return f.min == 0; });
         if (fired || optional) continue;
-        throw SiteError(cat("[hook.Session.close] '", spec->site.name(),
-                            "' never fired, expected at least once; sites that fired: ",
-                            list_text(seen, 6),
-                            "; was the model run inside of the session, and is this part of it "
-                            "reached in eager mode?"));
+        throw SiteError(
+            cat("[hook.Session.close] '", spec->site.name(),
+                "' never fired, expected at least once; sites that fired: ", list_text(seen, 6),
+                "; was the model run inside of the session, and is this part of it "
+                "reached in eager mode?"));
       }
       return;
     }
@@ -169,7 +170,7 @@ void SessionState::check_contract() const {
     const auto near = nearest_names(pattern.text(), seen);
     throw SiteError(cat("[hook.Session.close] no site that fired matches '", pattern.text(), "'; ",
                         seen.empty()   ? std::string("no site fired at all: was the model run "
-                                                     "inside of the session, on this thread?")
+                                                       "inside of the session, on this thread?")
                         : near.empty() ? cat("sites that fired: ", list_text(seen, 6))
                                        : cat("nearest names: ", list_text(near))));
   };
@@ -194,7 +195,8 @@ void SessionState::check_contract() const {
   }
 }
 
-// --- Session --------------------------------------------------------------------------------------
+// --- Session
+// --------------------------------------------------------------------------------------
 
 Session::Session() : Session(SiteTable(), false) {}
 Session::Session(SiteTable table) : Session(std::move(table), false) {}
@@ -206,7 +208,8 @@ Session::~Session() {
   state_->leave();
   if (std::uncaught_exceptions() == 0) {
     TORCH_WARN(
-        "[hook.Session] a session was destroyed while open: its checks were not made; call close()");
+        "[hook.Session] a session was destroyed while open: its checks were not made; call "
+        "close()");
   }
 }
 
@@ -214,17 +217,20 @@ namespace {
 
 void check_may_change(const SessionState& state, const char* function) {
   if (internal::thread_state().in_callback) {
-    throw StateError(cat("[hook.Session.", function,
-                         "] a session cannot be changed from a callback; set it up before the run"));
+    throw StateError(
+        cat("[hook.Session.", function,
+            "] a session cannot be changed from a callback; set it up before the run"));
   }
   if (state.process_wide && state.open) {
-    throw StateError(cat("[hook.ProcessSession.", function,
-                         "] the session is open and other threads may be using it; set it up before "
-                         "open()"));
+    throw StateError(
+        cat("[hook.ProcessSession.", function,
+            "] the session is open and other threads may be using it; set it up before "
+            "open()"));
   }
 }
 
-// Refuse an unknown site now rather than after an expensive run, where the model declares its sites.
+// Refuse an unknown site now rather than after an expensive run, where the model declares its
+// sites.
 void check_known(const SiteTable& table, const SitePattern& pattern, bool edits) {
   if (table.empty()) return;
   for (const SiteSpec* spec : table.match(pattern)) {
@@ -237,16 +243,42 @@ void check_known(const SiteTable& table, const SitePattern& pattern, bool edits)
 
 }  // namespace
 
-void Session::capture(std::string_view pattern, CaptureOptions options) {
-  check_may_change(*state_, "capture");
-  SitePattern parsed(pattern);
+void SessionState::check_capture(const SitePattern& pattern, const CaptureOptions& options) const {
   options.selection.check("[hook.Session.capture]");
-  check_known(state_->table, parsed, false);
+  check_known(table, pattern, false);
   if (options.keep_graph && (options.gradient || options.reduce == Reduce::moments ||
                              options.reduce == Reduce::covariance)) {
     throw InvalidArgument(
         "[hook.Session.capture] keep_graph holds for activations, not for gradients or moments");
   }
+}
+
+void SessionState::check_edit(const SitePattern& pattern, const InterveneOptions& options) const {
+  options.selection.check("[hook.Session.intervene]");
+  check_known(table, pattern, true);
+}
+
+void SessionState::check_spans(const SpanTable& spans) {
+  for (std::size_t row = 0; row < spans.size(); ++row) {
+    std::set<std::string_view> names;
+    for (const Span& span : spans[row]) {
+      if (span.name.empty() || span.begin < 0 || span.end <= span.begin) {
+        throw InvalidArgument(cat("[hook.Session.set_spans] row ", row,
+                                  ": expected a named span with 0 <= begin < end, got '", span.name,
+                                  "' [", span.begin, ", ", span.end, ")"));
+      }
+      if (!names.insert(span.name).second) {
+        throw InvalidArgument(cat("[hook.Session.set_spans] row ", row, " names the span '",
+                                  span.name, "' twice; number them, as in 'image 0'"));
+      }
+    }
+  }
+}
+
+void Session::capture(std::string_view pattern, CaptureOptions options) {
+  check_may_change(*state_, "capture");
+  SitePattern parsed(pattern);
+  state_->check_capture(parsed, options);
   auto info = std::make_shared<CaptureInfo>(
       CaptureInfo{options.selection, options.reduce, options.when, options.gradient});
   state_->captures.push_back({std::move(parsed), std::move(options), std::move(info)});
@@ -257,8 +289,7 @@ void Session::intervene(std::string_view pattern, Intervention intervention,
                         InterveneOptions options) {
   check_may_change(*state_, "intervene");
   SitePattern parsed(pattern);
-  options.selection.check("[hook.Session.intervene]");
-  check_known(state_->table, parsed, true);
+  state_->check_edit(parsed, options);
   state_->edits.push_back({std::move(parsed), std::move(options), std::move(intervention), {}});
   if (state_->open) state_->resolve_again();
 }
@@ -266,10 +297,10 @@ void Session::intervene(std::string_view pattern, Intervention intervention,
 void Session::intervene(std::string_view pattern, Callback callback, InterveneOptions options) {
   check_may_change(*state_, "intervene");
   SitePattern parsed(pattern);
-  options.selection.check("[hook.Session.intervene]");
-  check_known(state_->table, parsed, true);
+  state_->check_edit(parsed, options);
   if (!callback) {
-    throw InvalidArgument("[hook.Session.intervene] expected a callable callback, got an empty one");
+    throw InvalidArgument(
+        "[hook.Session.intervene] expected a callable callback, got an empty one");
   }
   state_->edits.push_back(
       {std::move(parsed), std::move(options), std::nullopt, std::move(callback)});
@@ -278,20 +309,7 @@ void Session::intervene(std::string_view pattern, Callback callback, InterveneOp
 
 void Session::set_spans(SpanTable spans) {
   check_may_change(*state_, "set_spans");
-  for (std::size_t row = 0; row < spans.size(); ++row) {
-    std::set<std::string_view> names;
-    for (const Span& span : spans[row]) {
-      if (span.name.empty() || span.begin < 0 || span.end <= span.begin) {
-        throw InvalidArgument(cat("[hook.Session.set_spans] row ", row, ": expected a named span "
-                                  "with 0 <= begin < end, got '",
-                                  span.name, "' [", span.begin, ", ", span.end, ")"));
-      }
-      if (!names.insert(span.name).second) {
-        throw InvalidArgument(cat("[hook.Session.set_spans] row ", row, " names the span '",
-                                  span.name, "' twice; number them, as in 'image 0'"));
-      }
-    }
-  }
+  SessionState::check_spans(spans);
   state_->spans = std::move(spans);
 }
 
@@ -373,10 +391,10 @@ std::vector<FireRecord> Session::fired() const {
   for (const auto& plan : state_->plans) {
     if (!plan) continue;
     for (const auto& [packed, count] : plan->counts) {
-      records.push_back({Event{plan->site, static_cast<Phase>(packed >> 48),
-                               static_cast<std::int32_t>(packed & 0xFFFFFFFF),
-                               internal::branch_text(static_cast<std::uint16_t>(packed >> 32)),
-                               count}});
+      records.push_back(
+          {Event{plan->site, static_cast<Phase>(packed >> 48),
+                 static_cast<std::int32_t>(packed & 0xFFFFFFFF),
+                 internal::branch_text(static_cast<std::uint16_t>(packed >> 32)), count}});
     }
   }
   std::sort(records.begin(), records.end(), [](const FireRecord& a, const FireRecord& b) {

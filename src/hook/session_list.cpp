@@ -62,8 +62,9 @@ ActiveSessions::ActiveSessions() {
   process_ = process.snapshot();
   if (!process_) return;
   for (const auto& session : *process_) sessions_.push_back(session.get());
-  std::stable_sort(sessions_.begin(), sessions_.end(),
-                   [](const SessionState* a, const SessionState* b) { return a->order < b->order; });
+  std::stable_sort(
+      sessions_.begin(), sessions_.end(),
+      [](const SessionState* a, const SessionState* b) { return a->order < b->order; });
 }
 
 bool any_session_here() {

@@ -87,7 +87,8 @@ struct SitePlan {
 };
 
 struct SessionState : std::enable_shared_from_this<SessionState> {
-  explicit SessionState(SiteTable sites, bool process) : table(std::move(sites)), process_wide(process) {}
+  explicit SessionState(SiteTable sites, bool process)
+      : table(std::move(sites)), process_wide(process) {}
 
   const SiteTable table;
   const bool process_wide;
@@ -109,6 +110,11 @@ struct SessionState : std::enable_shared_from_this<SessionState> {
   std::thread::id owner;
   std::uint64_t order = 0;
   std::exception_ptr pending;
+
+  /// Throw what capture(), intervene() and set_spans() throw, and change nothing.
+  void check_capture(const SitePattern& pattern, const CaptureOptions& options) const;
+  void check_edit(const SitePattern& pattern, const InterveneOptions& options) const;
+  static void check_spans(const SpanTable& spans);
 
   SitePlan& plan(const Site& site);
   void resolve(SitePlan& plan) const;

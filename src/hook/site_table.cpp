@@ -46,8 +46,8 @@ std::vector<const SiteSpec*> SiteTable::match(const SitePattern& pattern) const 
   }
   if (matched.empty()) {
     const std::vector<std::string> near = nearest_names(pattern.text(), names());
-    throw SiteError(cat("[hook.SiteTable.match] ", pattern.is_exact() ? "no site is called '"
-                                                                      : "no site matches '",
+    throw SiteError(cat("[hook.SiteTable.match] ",
+                        pattern.is_exact() ? "no site is called '" : "no site matches '",
                         pattern.text(), "'; ",
                         near.empty() ? cat("the model declares ", specs_.size(), " sites, such as ",
                                            internal::list_text(names(), 3))

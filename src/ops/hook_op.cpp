@@ -1,8 +1,8 @@
 // Note [The op tierod::hook]
 //
-// The op marks a site in graphs: torch.compile, torch.export and their kin keep it, and sessions act
-// when the graph runs. Its schema is a contract with saved programs and never changes; new needs get
-// new ops. Its output never aliases its input, as functionalisation demands.
+// The op marks a site in graphs: torch.compile, torch.export and their kin keep it, and sessions
+// act when the graph runs. Its schema is a contract with saved programs and never changes; new
+// needs get new ops. Its output never aliases its input, as functionalisation demands.
 //
 // Outside of graphs it behaves like hook_point(), with gradients through every edit. Inside of a
 // compiled graph autograd is already laid out when the op runs: an edit changes the value, and the
@@ -29,10 +29,8 @@ using HookSignature = at::Tensor(const at::Tensor&, c10::string_view, c10::strin
 
 at::Tensor dispatch(const char* name, const at::Tensor& x, c10::string_view site,
                     c10::string_view phase, std::int64_t step) {
-  return c10::Dispatcher::singleton()
-      .findSchemaOrThrow(name, "")
-      .typed<HookSignature>()
-      .call(x, site, phase, step);
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<HookSignature>().call(
+      x, site, phase, step);
 }
 
 // The phase in the graph wins over the scopes around its run.
@@ -49,9 +47,7 @@ Context context_of(c10::string_view phase, std::int64_t step) {
 
 Site site_of(c10::string_view name) { return Site(std::string_view(name.data(), name.size())); }
 
-at::Tensor fresh(const at::Tensor& y, const at::Tensor& x) {
-  return y.is_same(x) ? x.clone() : y;
-}
+at::Tensor fresh(const at::Tensor& y, const at::Tensor& x) { return y.is_same(x) ? x.clone() : y; }
 
 at::Tensor hook_forward(const at::Tensor& x, c10::string_view site, c10::string_view phase,
                         std::int64_t step) {
@@ -62,7 +58,8 @@ at::Tensor hook_forward(const at::Tensor& x, c10::string_view site, c10::string_
 at::Tensor hook_backward(const at::Tensor& gradient, c10::string_view site, c10::string_view phase,
                          std::int64_t step) {
   if (!internal::any_session_here()) return gradient.clone();
-  return fresh(internal::visit_gradient(gradient, site_of(site), context_of(phase, step)), gradient);
+  return fresh(internal::visit_gradient(gradient, site_of(site), context_of(phase, step)),
+               gradient);
 }
 
 // Shapes only: a fake or meta tensor in a trace is no event.
@@ -118,8 +115,10 @@ at::Tensor hook_backward_autograd(const at::Tensor& x, c10::string_view site,
 }  // namespace
 
 TORCH_LIBRARY(tierod, m) {
-  m.def("hook(Tensor x, str site, str phase=\"\", int step=-1) -> Tensor", {at::Tag::pt2_compliant_tag});
-  m.def("hook_backward(Tensor grad, str site, str phase=\"\", int step=-1) -> Tensor", {at::Tag::pt2_compliant_tag});
+  m.def("hook(Tensor x, str site, str phase=\"\", int step=-1) -> Tensor",
+        {at::Tag::pt2_compliant_tag});
+  m.def("hook_backward(Tensor grad, str site, str phase=\"\", int step=-1) -> Tensor",
+        {at::Tag::pt2_compliant_tag});
 }
 
 TORCH_LIBRARY_IMPL(tierod, CompositeExplicitAutograd, m) {

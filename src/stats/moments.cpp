@@ -1,9 +1,9 @@
 #include "tierod/stats/moments.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/mm.h>
 #include <c10/core/InferenceMode.h>
-#include <ATen/core/grad_mode.h>
 
 #include "core/text_internal.h"
 #include "tierod/core/error.h"
@@ -15,9 +15,9 @@ using internal::cat;
 void Moments::update(const at::Tensor& rows) {
   if (!rows.defined() || rows.dim() != 2 || !at::isFloatingType(rows.scalar_type())) {
     throw InvalidArgument(cat("[stats.Moments.update] expected floating rows [n, d], got ",
-                              rows.defined() ? cat("shape ", rows.sizes(), " of ",
-                                                   rows.scalar_type())
-                                             : std::string("an undefined tensor"),
+                              rows.defined()
+                                  ? cat("shape ", rows.sizes(), " of ", rows.scalar_type())
+                                  : std::string("an undefined tensor"),
                               "; flatten tokens into rows first"));
   }
   if (mean_.defined() && rows.size(1) != width()) {
@@ -49,8 +49,8 @@ void Moments::merge(const Moments& other) {
   }
   if (other.count_ == 0) return;
   if (count_ > 0 && width() != other.width()) {
-    throw InvalidArgument(cat("[stats.Moments.merge] expected width ", width(), ", got ",
-                              other.width()));
+    throw InvalidArgument(
+        cat("[stats.Moments.merge] expected width ", width(), ", got ", other.width()));
   }
   combine(other.count_, other.mean_, other.scatter_);
 }
@@ -82,8 +82,8 @@ at::Tensor Moments::mean() const {
 
 at::Tensor Moments::variance(std::int64_t ddof) const {
   if (count_ <= ddof) {
-    throw StateError(cat("[stats.Moments.variance] expected more than ", ddof, " rows, got ",
-                         count_));
+    throw StateError(
+        cat("[stats.Moments.variance] expected more than ", ddof, " rows, got ", count_));
   }
   const auto denominator = static_cast<double>(count_ - ddof);
   return (covariance_ ? scatter_.diagonal() : scatter_).div(denominator);
@@ -95,8 +95,8 @@ at::Tensor Moments::covariance(std::int64_t ddof) const {
         "[stats.Moments.covariance] only variances are kept; construct with covariance = true");
   }
   if (count_ <= ddof) {
-    throw StateError(cat("[stats.Moments.covariance] expected more than ", ddof, " rows, got ",
-                         count_));
+    throw StateError(
+        cat("[stats.Moments.covariance] expected more than ", ddof, " rows, got ", count_));
   }
   return scatter_.div(static_cast<double>(count_ - ddof));
 }

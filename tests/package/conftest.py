@@ -89,7 +89,9 @@ def wheel(work_folder):
 
     run(sys.executable, "-m", "venv", "--without-pip", venv)
     python = venv / "bin" / "python"
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
+    site = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    )
     # A path file is not searched for further path files, so the build tree's does not take effect.
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (site / "torch").symlink_to(torch_root())

@@ -73,9 +73,7 @@ def test_another_minor_version_of_torch_is_refused(prefix, version):
 
 
 def test_no_torch_is_a_clear_error(prefix):
-    done = configure(
-        CONSUMER, WORK / "consumer-none", f"-DCMAKE_PREFIX_PATH={prefix}", check=False
-    )
+    done = configure(CONSUMER, WORK / "consumer-none", f"-DCMAKE_PREFIX_PATH={prefix}", check=False)
     assert done.returncode != 0
     assert "PyTorch 2.13 was not found" in re.sub(r"\s+", " ", done.stderr)
 

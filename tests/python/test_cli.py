@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+
 from tierod import _build_info, cli, doctor
 
 

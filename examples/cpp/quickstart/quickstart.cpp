@@ -84,11 +84,11 @@ int main() try {
 
   const Run clean = run(model, tokens);
   const Run donor = run(model, other);
-  std::printf("captured %zu sites of a %lld-layer transformer; edits touch row %lld, token %lld, "
-              "after layer %lld\n",
-              clean.cache.size(), static_cast<long long>(model.config().layers),
-              static_cast<long long>(kRow), static_cast<long long>(kToken),
-              static_cast<long long>(kLayer));
+  std::printf(
+      "captured %zu sites of a %lld-layer transformer; edits touch row %lld, token %lld, "
+      "after layer %lld\n",
+      clean.cache.size(), static_cast<long long>(model.config().layers),
+      static_cast<long long>(kRow), static_cast<long long>(kToken), static_cast<long long>(kLayer));
 
   const tierod::Intervention zero = tierod::Intervention::zero();
   print_change("1. zero-ablate the residual", model, clean, run(model, tokens, &zero));

@@ -16,7 +16,8 @@ TIEROD_API std::array<std::uint32_t, 4> philox4x32(const std::array<std::uint32_
 /// Draw random numbers that are a pure function of (seed, purpose, scene, sample, position): they
 /// do not depend on batch size, order or threads, and two runs share them by sharing the key.
 ///
-/// `purpose` keeps uses apart ("token", "action_noise", ...): the same seed never feeds two of them.
+/// `purpose` keeps uses apart ("token", "action_noise", ...): the same seed never feeds two of
+/// them.
 class TIEROD_API CounterRandom {
  public:
   CounterRandom(std::uint64_t seed, std::string_view purpose);
@@ -30,7 +31,8 @@ class TIEROD_API CounterRandom {
   /// Return a standard Gumbel number -log(-log u): the argmax of logits plus these samples from the
   /// softmax (Gumbel-max).
   double gumbel(std::uint64_t scene, std::uint32_t sample, std::uint32_t position) const;
-  /// Return an integer in [0, bound) by a 64-bit multiply and shift (Lemire 2019); bias below 2^-32.
+  /// Return an integer in [0, bound) by a 64-bit multiply and shift (Lemire 2019); bias below
+  /// 2^-32.
   /// @throws InvalidArgument if `bound` is 0.
   std::uint32_t below(std::uint32_t bound, std::uint64_t scene, std::uint32_t sample,
                       std::uint32_t position) const;

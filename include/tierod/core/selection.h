@@ -21,7 +21,7 @@ struct TIEROD_API Tokens {
   enum class Kind : std::uint8_t { all, index, range, positions, spans };
 
   Kind kind = Kind::all;
-  std::vector<std::int64_t> values;  ///< index, positions
+  std::vector<std::int64_t> values;        ///< index, positions
   std::optional<std::int64_t> begin, end;  ///< range, half-open; an absent end is open
   std::vector<std::string> names;          ///< spans
 
@@ -39,7 +39,8 @@ struct TIEROD_API Tokens {
 /// Choose which events, and which part of the tensor of each, an operation touches. What is left
 /// out is not restricted. It applies before anything is copied.
 struct TIEROD_API Selection {
-  std::optional<std::vector<std::int64_t>> rows;   ///< indices of the row axis, negative from the end
+  std::optional<std::vector<std::int64_t>>
+      rows;  ///< indices of the row axis, negative from the end
   Tokens tokens;
   std::optional<std::vector<std::int64_t>> heads;  ///< indices of the head axis
   std::optional<std::vector<Phase>> phases;
@@ -55,7 +56,8 @@ struct TIEROD_API Selection {
   /// Tell whether the whole tensor is selected.
   bool whole_tensor() const { return !rows && tokens.kind == Tokens::Kind::all && !heads; }
 
-  /// Throw InvalidArgument when a list is empty or names an entry twice; `where` starts the message.
+  /// Throw InvalidArgument when a list is empty or names an entry twice; `where` starts the
+  /// message.
   void check(const std::string& where) const;
 
   /// Write as JSON, leaving out what is not restricted; `from_json` reads it back.

@@ -20,8 +20,8 @@ TIEROD_API at::Tensor hook_point_slow(const at::Tensor& x, const Site& site);
 
 /// Tell whether `x` belongs to a trace (torch.compile, torch.export, make_fx, torch.jit.trace).
 inline bool is_traced(const at::Tensor& x) {
-  return x.key_set().has_any(c10::DispatchKeySet(
-             {c10::DispatchKey::Python, c10::DispatchKey::Functionalize})) ||
+  return x.key_set().has_any(
+             c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::Functionalize})) ||
          c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Tracer);
 }
 
@@ -33,7 +33,8 @@ inline bool is_traced(const at::Tensor& x) {
 ///     x = tierod::hook_point(x, site);     // site: a Site made once, in the module's constructor
 ///
 /// Without an open session it costs a relaxed atomic load and returns `x`. While torch traces or
-/// compiles, it leaves the op `tierod::hook` in the graph, so that sessions work in what was traced.
+/// compiles, it leaves the op `tierod::hook` in the graph, so that sessions work in what was
+/// traced.
 /// @throws whatever a session's check or callback throws; the message names the site.
 inline at::Tensor hook_point(const at::Tensor& x, const Site& site) {
   if (detail::open_session_count.load(std::memory_order_relaxed) == 0 && !detail::is_traced(x))

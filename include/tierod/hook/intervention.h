@@ -24,9 +24,9 @@ namespace tierod {
 /// - `gather_rows(permutation)`: row i of the selected part becomes that of row permutation[i].
 ///
 /// The feature axis of `affine` is the tensor's last axis. Operands move to the site's device;
-/// `affine` computes in f32 for f16 and bf16 activations and rounds once; the dtype of a replacement
-/// must be the site's. Whatever is written is a fresh tensor: a donor is never aliased, and where
-/// the change is exactly zero every bit stays.
+/// `affine` computes in f32 for f16 and bf16 activations and rounds once; the dtype of a
+/// replacement must be the site's. Whatever is written is a fresh tensor: a donor is never aliased,
+/// and where the change is exactly zero every bit stays.
 class TIEROD_API Intervention {
  public:
   enum class Kind : std::uint8_t { replace, replace_by_event, affine, gather_rows };
@@ -35,20 +35,21 @@ class TIEROD_API Intervention {
 
   /// Replace the selected part by `source`, whose shape is that of the selected part or that of the
   /// whole tensor at the site (then the same part of it is taken).
-  /// @throws NumericalError at construction if the source holds NaN or Inf, unless `allow_nonfinite`.
+  /// @throws NumericalError at construction if the source holds NaN or Inf, unless
+  /// `allow_nonfinite`.
   static Intervention replace(at::Tensor source, bool allow_nonfinite = false);
   /// Replace the selected part by `source` broadcast over the leading axes: a scalar, or [d].
   static Intervention replace_broadcast(at::Tensor source, bool allow_nonfinite = false);
   /// Replace at every event by what `donors` holds for the same site and event.
-  /// At the site it is a SiteError if the donors lack the event, an InvalidArgument if token lengths
-  /// differ.
+  /// At the site it is a SiteError if the donors lack the event, an InvalidArgument if token
+  /// lengths differ.
   static Intervention replace(const ActivationCache& donors, bool allow_nonfinite = false);
 
   struct Affine {
-    at::Tensor read;    ///< R [d, k] or [d]; undefined where a = 0
-    at::Tensor write;   ///< W [d, k] or [d]
-    at::Tensor target;  ///< t: scalar, [k] or [rows, k]; undefined: 0
-    at::Tensor mean;    ///< mu [d]; undefined: 0
+    at::Tensor read;     ///< R [d, k] or [d]; undefined where a = 0
+    at::Tensor write;    ///< W [d, k] or [d]
+    at::Tensor target;   ///< t: scalar, [k] or [rows, k]; undefined: 0
+    at::Tensor mean;     ///< mu [d]; undefined: 0
     double scale = 1.0;  ///< a
   };
   /// @throws InvalidArgument if shapes do not fit, NumericalError on NaN or Inf.
@@ -64,7 +65,8 @@ class TIEROD_API Intervention {
   /// Set the selected part to `mean` [d].
   static Intervention mean_ablate(const at::Tensor& mean);
   /// Remove the component read by r and written by w: h - w r'(h - mu).
-  /// @throws InvalidArgument unless r'w = 1 within 1e-3 (a filter used as pattern is a classic error:
+  /// @throws InvalidArgument unless r'w = 1 within 1e-3 (a filter used as pattern is a classic
+  /// error:
   ///         Haufe et al. 2014).
   static Intervention ablate(const at::Tensor& read, const at::Tensor& write,
                              const at::Tensor& mean);

@@ -59,8 +59,8 @@ class TIEROD_API RunScope {
   int exceptions_;
 };
 
-/// Hide every session from this thread's hook points for the lifetime of the object: what a callback
-/// holds while it runs a forward of its own.
+/// Hide every session from this thread's hook points for the lifetime of the object: what a
+/// callback holds while it runs a forward of its own.
 class TIEROD_API Suspend {
  public:
   Suspend();

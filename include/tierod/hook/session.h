@@ -74,7 +74,8 @@ class TIEROD_API Session {
   /// @throws InvalidArgument, SiteError as the pattern and options deserve.
   void capture(std::string_view pattern, CaptureOptions options = {});
   /// Edit what `pattern` matches, in the order of the calls.
-  void intervene(std::string_view pattern, Intervention intervention, InterveneOptions options = {});
+  void intervene(std::string_view pattern, Intervention intervention,
+                 InterveneOptions options = {});
   /// Edit by a function.
   void intervene(std::string_view pattern, Callback callback, InterveneOptions options = {});
   /// Name spans of absolute token positions, for selections by span. One entry serves all rows.

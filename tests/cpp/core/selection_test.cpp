@@ -41,8 +41,8 @@ TEST(Selection, RoundTripsThroughJson) {
   selections[2].tokens = Tokens::range(std::nullopt, -2);
   selections[3].tokens = Tokens::positions({5, 3});
   selections[4].tokens = Tokens::spans({"image 0", "cot \"q\"\n"});
-  selections[5].phases = {{Phase::none, Phase::vision, Phase::prefill, Phase::decode, Phase::denoise,
-                           Phase::head}};
+  selections[5].phases = {
+      {Phase::none, Phase::vision, Phase::prefill, Phase::decode, Phase::denoise, Phase::head}};
   selections[5].steps = {{-1, 4}};
   selections[5].branches = {{"", "guided"}};
   selections[5].calls = {{0}};
@@ -114,8 +114,8 @@ TEST(ResolveIndex, CountsFromBothEnds) {
 }
 
 TEST(Event, TextAndPhaseNamesRoundTrip) {
-  for (const Phase phase : {Phase::none, Phase::vision, Phase::prefill, Phase::decode,
-                            Phase::denoise, Phase::head}) {
+  for (const Phase phase :
+       {Phase::none, Phase::vision, Phase::prefill, Phase::decode, Phase::denoise, Phase::head}) {
     EXPECT_EQ(phase_from_name(phase_name(phase)), phase);
   }
   EXPECT_EQ(phase_from_name(""), Phase::none);

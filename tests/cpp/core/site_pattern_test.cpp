@@ -68,9 +68,9 @@ TEST(SitePattern, WordsAreAlternatives) {
 }
 
 TEST(SitePattern, RefusesMalformedPatterns) {
-  for (const char* pattern :
-       {"", ".", "a.", ".a", "a..*", "{", "}", "a}b{", "{q,k", "q}", "{}", "{q,{k}}", "{5..2}",
-        "{a..b}", "{1..}", "{-3..2}", "{1..2..3}", "**a", "a.**b", "***", "a b"}) {
+  for (const char* pattern : {"",      ".",       "a.",        ".a",  "a..*",    "{",      "}",
+                              "a}b{",  "{q,k",    "q}",        "{}",  "{q,{k}}", "{5..2}", "{a..b}",
+                              "{1..}", "{-3..2}", "{1..2..3}", "**a", "a.**b",   "***",    "a b"}) {
     EXPECT_THROW(SitePattern{pattern}, InvalidArgument) << pattern;
   }
 }

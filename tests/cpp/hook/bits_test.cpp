@@ -53,7 +53,8 @@ TEST_P(BitsTest, UnselectedRowsAndTokensKeepEveryBitAtTheSite) {
         for (std::int64_t t = 0; t < kTokens; ++t) {
           bool selected_row = false, selected_token = false;
           for (const auto i : rows) selected_row = selected_row || i == r;
-          for (const auto i : tokens) selected_token = selected_token || (i + kTokens) % kTokens == t;
+          for (const auto i : tokens)
+            selected_token = selected_token || (i + kTokens) % kTokens == t;
           const at::Tensor part = got.select(0, r).select(0, t);
           if (selected_row && selected_token) {
             EXPECT_TRUE(part.eq(0).all().item<bool>());
@@ -98,8 +99,8 @@ TEST_P(BitsTest, UnselectedHeadsKeepEveryBit) {
 /// Every value that == cannot tell from another, or that arithmetic would change.
 at::Tensor odd_values(at::ScalarType dtype) {
   const float inf = std::numeric_limits<float>::infinity();
-  return at::tensor({-0.0F, 0.0F, 1.5F, inf, -inf, std::numeric_limits<float>::quiet_NaN(),
-                     1e-40F, -3.25F},
+  return at::tensor({-0.0F, 0.0F, 1.5F, inf, -inf, std::numeric_limits<float>::quiet_NaN(), 1e-40F,
+                     -3.25F},
                     at::TensorOptions().dtype(at::kFloat))
       .to(dtype)
       .view({2, 4});

@@ -20,8 +20,8 @@ class BufferPoolTest : public ::testing::Test {
 
 TEST_F(BufferPoolTest, CopiesKeepEveryBitAndShareNothing) {
   const at::Tensor x = normal({256, 1024}, 1);
-  for (const at::Tensor& source : {x, x.t(), x.narrow(1, 3, 500), x.narrow(0, 0, 1),
-                                   x.to(at::kBFloat16), x.narrow(0, 0, 0)}) {
+  for (const at::Tensor& source :
+       {x, x.t(), x.narrow(1, 3, 500), x.narrow(0, 0, 1), x.to(at::kBFloat16), x.narrow(0, 0, 0)}) {
     const at::Tensor copy = pooled_copy(source);
     EXPECT_TRUE(same_bits(copy, source));
     EXPECT_TRUE(copy.is_contiguous());

@@ -48,15 +48,14 @@ TEST_P(CallbackTest, SeesACopyAndTheEvent) {
   selection.rows = {{2}};
   Session session(model_.site_table());
   int calls = 0;
-  session.intervene(
-      "layers.1.resid_post",
-      [&](const at::Tensor& x, const Event& event) -> std::optional<at::Tensor> {
-        ++calls;
-        EXPECT_EQ(event.site.name(), "layers.1.resid_post");
-        EXPECT_TRUE(same_bits(x, clean.at("layers.1.resid_post").narrow(0, 2, 1)));
-        return at::zeros_like(x);
-      },
-      {.selection = selection});
+  session.intervene("layers.1.resid_post",
+                    [&](const at::Tensor& x, const Event& event) -> std::optional<at::Tensor> {
+                      ++calls;
+                      EXPECT_EQ(event.site.name(), "layers.1.resid_post");
+                      EXPECT_TRUE(same_bits(x, clean.at("layers.1.resid_post").narrow(0, 2, 1)));
+                      return at::zeros_like(x);
+                    },
+                    {.selection = selection});
   session.capture("layers.1.resid_post");
   session.run([&] { model_.forward(tokens_); });
   EXPECT_EQ(calls, 1);
@@ -76,8 +75,8 @@ TEST_P(CallbackTest, MayWriteIntoItsArgumentAndReturnIt) {
   session.run([&] { model_.forward(tokens_); });
   EXPECT_TRUE(same_bits(session.cache().at("layers.1.mlp_out", {.when = When::before}),
                         clean.at("layers.1.mlp_out")));
-  EXPECT_TRUE(session.cache().at("layers.1.mlp_out", {.when = When::after})
-                  .eq(0).all().item<bool>());
+  EXPECT_TRUE(
+      session.cache().at("layers.1.mlp_out", {.when = When::after}).eq(0).all().item<bool>());
 }
 
 TEST_P(CallbackTest, WritingAndReturningNothingIsRefused) {
@@ -118,8 +117,7 @@ TEST_P(CallbackTest, NonFiniteAnswersPassWhereAllowed) {
   session.intervene(
       "layers.2.resid_post",
       [](const at::Tensor& x, const Event&) {
-        return std::optional<at::Tensor>(
-            x.clone().fill_(std::numeric_limits<double>::infinity()));
+        return std::optional<at::Tensor>(x.clone().fill_(std::numeric_limits<double>::infinity()));
       },
       {.allow_nonfinite = true});
   at::Tensor logits;

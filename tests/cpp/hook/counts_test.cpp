@@ -146,10 +146,9 @@ TEST_P(CountsTest, ReadOnlySitesCannotBeEdited) {
   const Site site("count.readonly");
   Session session(SiteTable({{site, {}, "it is computed after the fact"}}));
   EXPECT_NO_THROW(session.capture("count.readonly"));
-  EXPECT_HAS(message_of<SiteError>([&] {
-               session.intervene("count.readonly", Intervention::zero());
-             }),
-             "computed after the fact");
+  EXPECT_HAS(
+      message_of<SiteError>([&] { session.intervene("count.readonly", Intervention::zero()); }),
+      "computed after the fact");
 }
 
 TEST_P(CountsTest, TablesAreChecked) {

@@ -110,10 +110,9 @@ class HookTest : public ::testing::TestWithParam<at::ScalarType> {
   }
 };
 
-#define INSTANTIATE_DTYPES(Suite)                                                              \
-  INSTANTIATE_TEST_SUITE_P(Dtypes, Suite, ::testing::Values(at::kFloat, at::kBFloat16),        \
-                           [](const auto& info) {                                              \
-                             return info.param == at::kFloat ? std::string("f32") : "bf16";    \
-                           })
+#define INSTANTIATE_DTYPES(Suite)                                  \
+  INSTANTIATE_TEST_SUITE_P(                                        \
+      Dtypes, Suite, ::testing::Values(at::kFloat, at::kBFloat16), \
+      [](const auto& info) { return info.param == at::kFloat ? std::string("f32") : "bf16"; })
 
 }  // namespace tierod::testing

@@ -49,8 +49,8 @@ TEST_P(GenerateTest, EveryEventHasItsPhaseAndStep) {
       EXPECT_EQ(entry.event.step, step);
       EXPECT_EQ(entry.event.call, 0);
       EXPECT_EQ(entry.tensor.size(1), 1);
-      EXPECT_TRUE(same_bits(
-          session.cache().at(name, {.phase = Phase::decode, .step = step}), entry.tensor));
+      EXPECT_TRUE(same_bits(session.cache().at(name, {.phase = Phase::decode, .step = step}),
+                            entry.tensor));
     }
   }
 }
@@ -166,10 +166,9 @@ TEST_P(GenerateTest, ScopesNestAndRestore) {
   hook_point(x, site);
   std::vector<std::string> texts;
   for (const Activation& entry : session.cache().entries()) texts.push_back(entry.event.text());
-  EXPECT_EQ(texts, (std::vector<std::string>{
-                       "generate.scopes[denoise step 3 branch guided call 0]",
-                       "generate.scopes[denoise step 3 branch guided call 1]",
-                       "generate.scopes[vision call 0]"}));
+  EXPECT_EQ(texts, (std::vector<std::string>{"generate.scopes[denoise step 3 branch guided call 0]",
+                                             "generate.scopes[denoise step 3 branch guided call 1]",
+                                             "generate.scopes[vision call 0]"}));
   EXPECT_EQ(session.cache().find("generate.scopes", {.branch = "guided"}).size(), 2U);
   EXPECT_THROW(PhaseScope(Phase::decode, -2), InvalidArgument);
   EXPECT_THROW(PhaseScope(Phase::decode, 0, -1), InvalidArgument);

@@ -14,7 +14,8 @@ const std::vector<std::int64_t> kEditTokens = {1, 4};
 
 class InterventionTest : public HookTest {
  protected:
-  /// What the element [row, token, j] should be, given the raw tensor; row_index counts in kEditRows.
+  /// What the element [row, token, j] should be, given the raw tensor; row_index counts in
+  /// kEditRows.
   using Oracle = std::function<double(const at::Tensor& raw, std::int64_t row_index,
                                       std::int64_t row, std::int64_t token, std::int64_t j)>;
 
@@ -135,10 +136,8 @@ TEST_P(InterventionTest, GatherRowsTakesFromTheWholeBatch) {
 
 TEST_P(InterventionTest, ReplaceByThePartOrByTheWhole) {
   const at::Tensor whole = normal({kRows, kTokens, kWidth}, 51, dtype());
-  check(Intervention::replace(whole),
-        [&](auto&&, auto, std::int64_t r, std::int64_t t, std::int64_t j) {
-          return value_at(whole, {r, t, j});
-        });
+  check(Intervention::replace(whole), [&](auto&&, auto, std::int64_t r, std::int64_t t,
+                                          std::int64_t j) { return value_at(whole, {r, t, j}); });
   const at::Tensor part = normal({2, 2, kWidth}, 52, dtype());
   check(Intervention::replace(part),
         [&](auto&&, std::int64_t i, auto, std::int64_t t, std::int64_t j) {
@@ -149,10 +148,8 @@ TEST_P(InterventionTest, ReplaceByThePartOrByTheWhole) {
 TEST_P(InterventionTest, ReplaceByEvent) {
   const ActivationCache donors = capture_all(make_tokens(9));
   const at::Tensor donor = donors.at(kSite);
-  check(Intervention::replace(donors),
-        [&](auto&&, auto, std::int64_t r, std::int64_t t, std::int64_t j) {
-          return value_at(donor, {r, t, j});
-        });
+  check(Intervention::replace(donors), [&](auto&&, auto, std::int64_t r, std::int64_t t,
+                                           std::int64_t j) { return value_at(donor, {r, t, j}); });
 }
 
 INSTANTIATE_DTYPES(InterventionTest);

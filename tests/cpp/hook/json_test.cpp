@@ -21,9 +21,9 @@ class JsonTest : public HookTest {
     session.run([&] { logits = model_.forward(tokens_); });
     return logits;
   }
-  std::string folder_ = (std::filesystem::temp_directory_path() /
-                         ("tierod_json_test_" + std::to_string(::getpid())))
-                            .string();
+  std::string folder_ =
+      (std::filesystem::temp_directory_path() / ("tierod_json_test_" + std::to_string(::getpid())))
+          .string();
 };
 
 TEST_P(JsonTest, InterventionsRoundTrip) {
@@ -38,8 +38,11 @@ TEST_P(JsonTest, InterventionsRoundTrip) {
       Intervention::replace(donors),
       Intervention::add(normal({kWidth}, 2), 0.1),
       Intervention::erase(w, w, normal({kWidth}, 2)),
-      Intervention::affine({.read = w, .write = w, .target = normal({kRows, 2}, 4),
-                            .mean = normal({kWidth}, 5), .scale = 0.3}),
+      Intervention::affine({.read = w,
+                            .write = w,
+                            .target = normal({kRows, 2}, 4),
+                            .mean = normal({kWidth}, 5),
+                            .scale = 0.3}),
       Intervention::gather_rows({3, 0, 1, 2})};
   for (const Intervention& edit : edits) {
     const std::string text = edit.to_json(folder_);
@@ -82,12 +85,13 @@ TEST_P(JsonTest, SmallTensorsStayInline) {
 }
 
 TEST_P(JsonTest, MalformedInterventionsAreRefused) {
-  for (const char* text :
-       {"", "{", "[]", "{}", R"({"kind": "melt"})", R"({"kind": "gather_rows"})",
-        R"({"kind": "gather_rows", "permutation": [0], "more": 1})",
-        R"({"kind": "gather_rows", "permutation": ["a"]})",
-        R"({"kind": "replace", "broadcast": true})", R"({"kind": "affine", "scale": 1.0})",
-        R"({"kind": "replace", "source": {"dtype": "float32", "shape": [2], "sha256": "", "data": "AAAA"}})"}) {
+  for (
+      const char* text :
+      {"", "{", "[]", "{}", R"({"kind": "melt"})", R"({"kind": "gather_rows"})",
+       R"({"kind": "gather_rows", "permutation": [0], "more": 1})",
+       R"({"kind": "gather_rows", "permutation": ["a"]})",
+       R"({"kind": "replace", "broadcast": true})", R"({"kind": "affine", "scale": 1.0})",
+       R"({"kind": "replace", "source": {"dtype": "float32", "shape": [2], "sha256": "", "data": "AAAA"}})"}) {
     EXPECT_THROW(Intervention::from_json(text), InvalidArgument) << text;
   }
 }
@@ -117,8 +121,8 @@ TEST_P(JsonTest, SessionsRoundTrip) {
     EXPECT_EQ(a[i].event, b[i].event);
     EXPECT_TRUE(same_bits(a[i].tensor, b[i].tensor));
   }
-  EXPECT_TRUE(same_bits(session.moments("layers.2.v").variance(),
-                        back.moments("layers.2.v").variance()));
+  EXPECT_TRUE(
+      same_bits(session.moments("layers.2.v").variance(), back.moments("layers.2.v").variance()));
 }
 
 TEST_P(JsonTest, CallbacksCannotBeWritten) {
@@ -131,13 +135,14 @@ TEST_P(JsonTest, ABadConfigurationLeavesTheSessionAsItWas) {
   Session session(model_.site_table());
   session.capture("layers.0.q");
   const std::string before = session.to_json();
-  for (const char* text :
-       {"", "[]", R"({"capture": []})", R"({"captures": [{"pattern": "**", "reduce": "max"}]})",
-        R"({"captures": [{"pattern": "**"}, {"selection": {}}]})",
-        R"({"captures": [{"pattern": "layers.0.k"}, {"pattern": "layers.9.k"}]})",
-        R"({"captures": [{"pattern": "**", "when": "now"}]})",
-        R"({"captures": [{"pattern": "layers.0.k"}], "spans": [[{"name": "a", "begin": 2, "end": 1}]]})",
-        R"({"interventions": [{"pattern": "**"}]})"}) {
+  for (
+      const char* text :
+      {"", "[]", R"({"capture": []})", R"({"captures": [{"pattern": "**", "reduce": "max"}]})",
+       R"({"captures": [{"pattern": "**"}, {"selection": {}}]})",
+       R"({"captures": [{"pattern": "layers.0.k"}, {"pattern": "layers.9.k"}]})",
+       R"({"captures": [{"pattern": "**", "when": "now"}]})",
+       R"({"captures": [{"pattern": "layers.0.k"}], "spans": [[{"name": "a", "begin": 2, "end": 1}]]})",
+       R"({"interventions": [{"pattern": "**"}]})"}) {
     EXPECT_ANY_THROW(session.configure(text)) << text;
     EXPECT_EQ(session.to_json(), before) << text;
   }

@@ -60,8 +60,8 @@ TEST_P(OwnershipTest, DonorsAreNotAliased) {
   const at::Tensor donor_kept = donors.at("layers.0.resid_pre").clone();
   for (const bool by_event : {true, false}) {
     Session session(writing_.site_table());
-    session.intervene("layers.0.resid_pre", by_event ? Intervention::replace(donors)
-                                                     : Intervention::replace(source));
+    session.intervene("layers.0.resid_pre",
+                      by_event ? Intervention::replace(donors) : Intervention::replace(source));
     std::vector<at::Tensor> logits;
     // the model writes into what the edit gave it; a second run must meet the same donor
     for (int i = 0; i < 2; ++i) session.run([&] { logits.push_back(writing_.forward(tokens_)); });
@@ -95,11 +95,16 @@ TEST_P(OwnershipTest, EveryEditWritesFreshMemory) {
   donor.capture("own.fresh");
   donor.run([&] { hook_point(x, site); });
   at::Tensor held = normal({3, 2, 4}, 7, dtype());
-  const auto hold = [&](const at::Tensor&, const Event&) { return std::optional<at::Tensor>(held); };
-  const std::vector<Intervention> edits = {
-      Intervention::zero(), Intervention::mean_ablate(w), Intervention::add(w, 0.0),
-      Intervention::add(w, 1.0), Intervention::gather_rows({0, 1, 2}),
-      Intervention::replace(donor.cache()), Intervention::replace(x)};
+  const auto hold = [&](const at::Tensor&, const Event&) {
+    return std::optional<at::Tensor>(held);
+  };
+  const std::vector<Intervention> edits = {Intervention::zero(),
+                                           Intervention::mean_ablate(w),
+                                           Intervention::add(w, 0.0),
+                                           Intervention::add(w, 1.0),
+                                           Intervention::gather_rows({0, 1, 2}),
+                                           Intervention::replace(donor.cache()),
+                                           Intervention::replace(x)};
   for (std::size_t i = 0; i <= edits.size(); ++i) {
     for (const bool part : {false, true}) {
       InterveneOptions options;

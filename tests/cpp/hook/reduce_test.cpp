@@ -38,7 +38,8 @@ TEST_P(ReduceTest, EqualSpansGiveARectangle) {
     const std::int64_t n = spans[0][0].end - spans[0][0].begin;
     ASSERT_EQ(got.sizes(), at::IntArrayRef({kRows, n, kWidth}));
     for (std::int64_t r = 0; r < kRows; ++r) {
-      EXPECT_TRUE(same_bits(got.select(0, r), whole_.select(0, r).narrow(0, span(spans, r).begin, n)));
+      EXPECT_TRUE(
+          same_bits(got.select(0, r), whole_.select(0, r).narrow(0, span(spans, r).begin, n)));
     }
   }
 }
@@ -58,7 +59,8 @@ TEST_P(ReduceTest, MeanAndLastTokenOfEachRowsSpan) {
       for (std::int64_t j = 0; j < kWidth; ++j) {
         double sum = 0;
         for (std::int64_t t = s.begin; t < s.end; ++t) sum += value_at(whole_, {r, t, j});
-        EXPECT_NEAR(value_at(mean, {r, j}), sum / static_cast<double>(s.end - s.begin), tolerance());
+        EXPECT_NEAR(value_at(mean, {r, j}), sum / static_cast<double>(s.end - s.begin),
+                    tolerance());
       }
     }
   }
@@ -68,8 +70,8 @@ TEST_P(ReduceTest, MomentsOfTheSelectedPart) {
   for (const SpanTable& spans : {kRagged, kShared}) {
     Session session(model_.site_table());
     session.set_spans(spans);
-    session.capture(kSite, {.selection = {.tokens = Tokens::spans({"word"})},
-                            .reduce = Reduce::covariance});
+    session.capture(
+        kSite, {.selection = {.tokens = Tokens::spans({"word"})}, .reduce = Reduce::covariance});
     session.run([&] {
       model_.forward(tokens_);
       model_.forward(tokens_);
@@ -107,7 +109,8 @@ TEST_P(ReduceTest, MomentsOfTheSelectedPart) {
 TEST_P(ReduceTest, EditsOfRaggedSpansTouchTheirTokensAlone) {
   Session session(model_.site_table());
   session.set_spans(kRagged);
-  session.intervene(kSite, Intervention::zero(), {.selection = {.tokens = Tokens::spans({"word"})}});
+  session.intervene(kSite, Intervention::zero(),
+                    {.selection = {.tokens = Tokens::spans({"word"})}});
   session.capture(kSite);
   session.run([&] { model_.forward(tokens_); });
   const at::Tensor got = session.cache().at(kSite);

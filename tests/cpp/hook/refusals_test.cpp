@@ -17,8 +17,7 @@ class RefusalsTest : public HookTest {
     const char* site = "layers.1.resid_mid";
     Session session(model_.site_table());
     session.intervene(site, edit, {.selection = std::move(selection)});
-    const auto text =
-        message_of<E>([&] { session.run([&] { model_.forward(tokens_); }); });
+    const auto text = message_of<E>([&] { session.run([&] { model_.forward(tokens_); }); });
     EXPECT_HAS(text, site);
     EXPECT_HAS(text, part);
     EXPECT_TRUE(same_bits(model_.forward(tokens_), clean_));
@@ -34,8 +33,8 @@ TEST_P(RefusalsTest, Shapes) {
   expect_refused<InvalidArgument>(Intervention::replace(zeros({kWidth})), "[16]");
   Selection rows;
   rows.rows = {{0, 1}};
-  expect_refused<InvalidArgument>(Intervention::replace(zeros({3, kTokens, kWidth})),
-                                  "[2, 6, 16]", rows);
+  expect_refused<InvalidArgument>(Intervention::replace(zeros({3, kTokens, kWidth})), "[2, 6, 16]",
+                                  rows);
   expect_refused<InvalidArgument>(Intervention::mean_ablate(zeros({kWidth - 1})), "15");
   expect_refused<InvalidArgument>(Intervention::add(normal({kWidth + 2}, 0), 1.0), "18");
   expect_refused<InvalidArgument>(Intervention::gather_rows({1, 0}), "permutation");
@@ -100,8 +99,8 @@ TEST_P(RefusalsTest, DonorsWithoutTheEvent) {
 }
 
 TEST_P(RefusalsTest, NonFiniteSources) {
-  for (const double bad : {std::numeric_limits<double>::quiet_NaN(),
-                           std::numeric_limits<double>::infinity()}) {
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     at::Tensor x = normal({kRows, kTokens, kWidth}, 0, dtype());
     x.select(0, 1).select(0, 2).select(0, 3).fill_(bad);
     EXPECT_THROW(Intervention::replace(x), NumericalError);
@@ -112,9 +111,8 @@ TEST_P(RefusalsTest, NonFiniteSources) {
     EXPECT_THROW(Intervention::add(v, 1.0), NumericalError);
     EXPECT_THROW(Intervention::add(normal({kWidth}, 0), bad), NumericalError);
     ActivationCache donors = capture_all(tokens_);
-    donors = donors.filtered([](const Activation& a) {
-      return a.event.site.name() == "layers.1.resid_mid";
-    });
+    donors = donors.filtered(
+        [](const Activation& a) { return a.event.site.name() == "layers.1.resid_mid"; });
     donors.at("layers.1.resid_mid").select(0, 0).fill_(bad);
     expect_refused<NumericalError>(Intervention::replace(donors), "NaN or infinite");
   }
@@ -134,9 +132,8 @@ TEST_P(RefusalsTest, LayoutsThatDoNotFit) {
   const Site site("refuse.layout", "rtw");
   Session session;
   session.intervene("refuse.layout", Intervention::zero());
-  EXPECT_HAS(message_of<InvalidArgument>([&] {
-               session.run([&] { hook_point(normal({2, 3}, 0, dtype()), site); });
-             }),
+  EXPECT_HAS(message_of<InvalidArgument>(
+                 [&] { session.run([&] { hook_point(normal({2, 3}, 0, dtype()), site); }); }),
              "refuse.layout");
 }
 
@@ -150,9 +147,9 @@ TEST_P(RefusalsTest, DirectionsThatAreNoPair) {
   EXPECT_THROW(Intervention::ablate(r, w.narrow(0, 0, 3), mean), InvalidArgument);
   EXPECT_THROW(Intervention::erase(normal({kWidth, 2}, 1), normal({kWidth, 3}, 1), mean),
                InvalidArgument);
-  EXPECT_THROW(Intervention::erase(normal({kWidth, 2}, 1), normal({kWidth, 2}, 1),
-                                   normal({kWidth + 1}, 0)),
-               InvalidArgument);
+  EXPECT_THROW(
+      Intervention::erase(normal({kWidth, 2}, 1), normal({kWidth, 2}, 1), normal({kWidth + 1}, 0)),
+      InvalidArgument);
   EXPECT_THROW(Intervention::replace(at::Tensor()), InvalidArgument);
   EXPECT_THROW(Intervention::gather_rows({}), InvalidArgument);
   EXPECT_THROW(Intervention::gather_rows({0, -1}), InvalidArgument);

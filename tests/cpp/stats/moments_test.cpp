@@ -53,8 +53,8 @@ struct Naive {
     for (std::int64_t i = 0; i < n; ++i) {
       for (std::size_t j = 0; j < d; ++j) {
         for (std::size_t k = 0; k < d; ++k) {
-          covariance[j][k] += (value(i, j) - mean[j]) * (value(i, k) - mean[k]) /
-                              static_cast<double>(n - ddof);
+          covariance[j][k] +=
+              (value(i, j) - mean[j]) * (value(i, k) - mean[k]) / static_cast<double>(n - ddof);
         }
       }
     }
@@ -211,9 +211,8 @@ TEST_P(MomentsTest, ReturnsCopiesAndCopiesAreIndependent) {
   expect_moments(copy, at::cat({rows(13), rows(14)}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, MomentsTest, testing::Bool(), [](const auto& info) {
-  return info.param ? "Covariance" : "Variance";
-});
+INSTANTIATE_TEST_SUITE_P(Kinds, MomentsTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Covariance" : "Variance"; });
 
 }  // namespace
 }  // namespace tierod
