@@ -106,7 +106,7 @@ class ActivationCache(Mapping[Key, Tensor]):
         if not isinstance(key, (str, tuple)):
             return False
         try:
-            return len(self.find(key)) > 0  # type: ignore[arg-type]
+            return len(self.find(key)) > 0
         except _core.SiteError:
             return False
 

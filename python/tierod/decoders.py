@@ -84,7 +84,11 @@ class Decoder:
 
     def _run_begins(self, _owner: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
         past = kwargs.get("past_key_values")
-        offset = int(past.get_seq_length()) if hasattr(past, "get_seq_length") else 0
+        offset = (
+            int(past.get_seq_length())
+            if past is not None and hasattr(past, "get_seq_length")
+            else 0
+        )
         phase = "none"
         if self._generating:
             phase = "prefill" if self._step < 0 else "decode"

@@ -17,7 +17,9 @@ from tierod.session import Edit, HookFunction
 NamesFilter = str | Sequence[str] | re.Pattern[str] | Callable[[str], bool] | None
 
 
-def _wrap(model: torch.nn.Module | Instrumented, args: tuple, kwargs: dict) -> Instrumented:
+def _wrap(
+    model: torch.nn.Module | Instrumented, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Instrumented:
     return model if isinstance(model, Instrumented) else instrument(model, example=(args, kwargs))
 
 

@@ -19,5 +19,6 @@ def hook_point(x: Tensor, site: str | _core.Site) -> Tensor:
     """
     if torch.compiler.is_compiling():
         name = site if isinstance(site, str) else site.name
-        return torch.ops.tierod.hook(x, name)
+        traced: Tensor = torch.ops.tierod.hook(x, name)
+        return traced
     return _core.hook_point(x, _core.Site(site) if isinstance(site, str) else site)

@@ -146,7 +146,7 @@ class _SessionMethods:
         """Open with these functions added: `with session.hooks([("layers.3.resid_post", f)])`."""
         for pattern, function in hooks:
             self.intervene(pattern, function)
-        with self:  # type: ignore[attr-defined]
+        with self:
             yield self
 
     @property

@@ -41,7 +41,7 @@ FAMILIES = {
             eos_token_id=None,
             bos_token_id=1,
             **k,
-        )  # fmt: skip
+        )
     ),
 }
 

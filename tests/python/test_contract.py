@@ -37,9 +37,10 @@ def test_a_layer_that_fires_twice_in_a_run_is_an_error(llama, ids):
     layers[1].forward, original = layers[2].__call__, layers[1].forward
     layers[2].register_forward_pre_hook(lambda *a: None)
     tm = tierod.instrument(llama)
-    with pytest.raises(
-        tierod.SiteError, match=r"layers\.2\.resid_post' fired 2 times.*1 in 1 of 1"
-    ), tm.session() as session:
+    with (
+        pytest.raises(tierod.SiteError, match=r"layers\.2\.resid_post' fired 2 times.*1 in 1 of 1"),
+        tm.session() as session,
+    ):
         session.capture("layers.2.resid_post")
         logits(llama, ids)
     layers[1].forward = original
@@ -201,6 +202,7 @@ def test_donors_of_another_token_length_are_refused(llama, ids):
 # 6. compiled modules
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # older programs use it
 def test_compiled_modules_are_refused(llama, ids):
     with pytest.raises(tierod.StateError, match=r"torch\.compile"):
         tierod.instrument(torch.compile(llama))

@@ -1,4 +1,4 @@
-"""Canonical ports of Hugging Face decoders: found by structure, held against the model's own output."""
+"""Canonical ports of Hugging Face decoders, held against the model's own output."""
 
 import pytest
 import torch

@@ -99,6 +99,7 @@ def test_export_save_load_in_a_fresh_process(tmp_path, strict):
     assert done.stdout == "ok\n", done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # older programs use it
 def test_jit_trace_keeps_the_op_of_a_hook_point():
     site = tierod.Site("layers.0.resid_post")
     traced = torch.jit.trace(lambda x: tierod._core.hook_point(x * 2, site), (torch.ones(2),))
