@@ -28,7 +28,7 @@ struct TIEROD_API Event {
   /// Count of the phase's steps from 0 (decode token, denoise step), -1 outside of any.
   std::int64_t step = -1;
   /// Name a parallel pass of the same phase, such as "guided" and "unguided"; empty: the only one.
-  std::string branch;
+  std::string branch{};
   /// Count firings with the same (site, phase, step, branch) from 0 within a session.
   std::int64_t call = 0;
 

@@ -21,9 +21,9 @@ struct TIEROD_API Tokens {
   enum class Kind : std::uint8_t { all, index, range, positions, spans };
 
   Kind kind = Kind::all;
-  std::vector<std::int64_t> values;        ///< index, positions
+  std::vector<std::int64_t> values{};      ///< index, positions
   std::optional<std::int64_t> begin, end;  ///< range, half-open; an absent end is open
-  std::vector<std::string> names;          ///< spans
+  std::vector<std::string> names{};        ///< spans
 
   static Tokens all() { return {}; }
   /// Negative indices count from the end: -1 is the last token of the call.
@@ -40,13 +40,13 @@ struct TIEROD_API Tokens {
 /// out is not restricted. It applies before anything is copied.
 struct TIEROD_API Selection {
   std::optional<std::vector<std::int64_t>>
-      rows;  ///< indices of the row axis, negative from the end
-  Tokens tokens;
-  std::optional<std::vector<std::int64_t>> heads;  ///< indices of the head axis
-  std::optional<std::vector<Phase>> phases;
-  std::optional<std::vector<std::int64_t>> steps;
-  std::optional<std::vector<std::string>> branches;
-  std::optional<std::vector<std::int64_t>> calls;
+      rows{};  ///< indices of the row axis, negative from the end
+  Tokens tokens{};
+  std::optional<std::vector<std::int64_t>> heads{};  ///< indices of the head axis
+  std::optional<std::vector<Phase>> phases{};
+  std::optional<std::vector<std::int64_t>> steps{};
+  std::optional<std::vector<std::string>> branches{};
+  std::optional<std::vector<std::int64_t>> calls{};
 
   /// Tell whether an event with this address is selected.
   bool selects_event(Phase phase, std::int64_t step, const std::string& branch,

@@ -18,24 +18,24 @@ namespace tierod {
 
 /// Narrow a look-up in an ActivationCache; what is absent is not restricted.
 struct TIEROD_API EventFilter {
-  std::optional<Phase> phase;
-  std::optional<std::int64_t> step;
-  std::optional<std::string> branch;
-  std::optional<std::int64_t> call;
-  std::optional<When> when;
+  std::optional<Phase> phase{};
+  std::optional<std::int64_t> step{};
+  std::optional<std::string> branch{};
+  std::optional<std::int64_t> call{};
+  std::optional<When> when{};
   /// Absent: activations where there are any, else gradients.
-  std::optional<bool> gradient;
+  std::optional<bool> gradient{};
 };
 
 /// Hold one captured tensor together with where it came from.
 struct TIEROD_API Activation {
   Event event;
-  at::Tensor tensor;
+  at::Tensor tensor{};
   /// The axes of the whole tensor at the site, one letter an axis (see Site).
-  std::string layout;
+  std::string layout{};
   /// The shape of the whole tensor at the site, before selection and reduction.
-  std::vector<std::int64_t> site_shape;
-  Selection selection;
+  std::vector<std::int64_t> site_shape{};
+  Selection selection{};
   Reduce reduce = Reduce::none;
   When when = When::after;
   bool gradient = false;

@@ -33,13 +33,13 @@ TIEROD_API Reduce reduce_from_name(std::string_view name);
 
 /// Set up a capture.
 struct TIEROD_API CaptureOptions {
-  Selection selection;
+  Selection selection{};
   Reduce reduce = Reduce::none;
   When when = When::after;
   /// Convert to this dtype; absent: keep the site's.
-  std::optional<at::ScalarType> dtype;
+  std::optional<at::ScalarType> dtype{};
   /// Move to this device; absent: keep the site's.
-  std::optional<c10::Device> device;
+  std::optional<c10::Device> device{};
   /// Copy, so that later in-place writes of the model do not show. `false` keeps a reference to the
   /// model's own memory where nothing forces a copy.
   bool copy = true;

@@ -46,11 +46,11 @@ class TIEROD_API Intervention {
   static Intervention replace(const ActivationCache& donors, bool allow_nonfinite = false);
 
   struct Affine {
-    at::Tensor read;     ///< R [d, k] or [d]; undefined where a = 0
-    at::Tensor write;    ///< W [d, k] or [d]
-    at::Tensor target;   ///< t: scalar, [k] or [rows, k]; undefined: 0
-    at::Tensor mean;     ///< mu [d]; undefined: 0
-    double scale = 1.0;  ///< a
+    at::Tensor read{};    ///< R [d, k] or [d]; undefined where a = 0
+    at::Tensor write{};   ///< W [d, k] or [d]
+    at::Tensor target{};  ///< t: scalar, [k] or [rows, k]; undefined: 0
+    at::Tensor mean{};    ///< mu [d]; undefined: 0
+    double scale = 1.0;   ///< a
   };
   /// @throws InvalidArgument if shapes do not fit, NumericalError on NaN or Inf.
   static Intervention affine(Affine affine);

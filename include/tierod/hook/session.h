@@ -33,7 +33,7 @@ using Callback = std::function<std::optional<at::Tensor>(const at::Tensor&, cons
 
 /// Set up an edit.
 struct TIEROD_API InterveneOptions {
-  Selection selection;
+  Selection selection{};
   /// Edit the gradient that arrives at the site in backward instead of the activation.
   bool gradient = false;
   /// Let a callback return NaN or Inf.

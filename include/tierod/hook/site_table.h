@@ -16,7 +16,7 @@ namespace tierod {
 /// Declare how often a site fires in one run: between `min` and `max` times, in `phase` or, where
 /// that is absent, in all phases together.
 struct FireCount {
-  std::optional<Phase> phase;
+  std::optional<Phase> phase{};
   std::int64_t min = 1;
   std::int64_t max = 1;
 
@@ -27,9 +27,9 @@ struct FireCount {
 struct SiteSpec {
   Site site;
   /// Empty: at least once in a session.
-  std::vector<FireCount> fires;
+  std::vector<FireCount> fires{};
   /// Why the site can be captured but not edited; empty: it can be edited.
-  std::string read_only_reason;
+  std::string read_only_reason{};
 };
 
 /// List the sites that a model declares. A session that has the table refuses unknown names and
