@@ -12,7 +12,7 @@ import contextlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from harness.serve import serve
 from torch import Tensor
 
 FOLDER = Path(sys.argv[1])
-Result = tuple[Tensor, list[Tensor]]
+Result = tuple[Tensor, list[Tensor] | Mapping[str, Tensor]]
 Call = Callable[[], object]
 
 
@@ -96,7 +96,7 @@ def hf_hook(shape: str, clone: bool) -> Call:
 
     def run() -> Result:
         kept.clear()
-        return model(tokens).logits, list(kept.values())
+        return model(tokens).logits, kept
 
     return run
 
@@ -107,7 +107,7 @@ def plain_hook(shape: str, clone: bool) -> Call:
 
     def run() -> Result:
         kept.clear()
-        return model(tokens), list(kept.values())
+        return model(tokens), kept
 
     return run
 
@@ -127,7 +127,7 @@ def hf_trace_dict(shape: str) -> Call:
 
                 stack.callback(modules[name].register_forward_hook(hook).remove)
             logits = model(tokens).logits
-        return logits, list(kept.values())
+        return logits, kept
 
     return run
 
@@ -142,7 +142,7 @@ def tl3_cache(shape: str) -> Call:
         logits, kept = model.run_with_cache(
             tokens, names_filter=lambda name: name.endswith("hook_resid_post")
         )
-        return logits, list(kept.values())
+        return logits, kept
 
     return run
 
@@ -246,9 +246,9 @@ def _tierod_open(model: torch.nn.Module, tokens: Tensor, pattern: str) -> Call:
     session.__enter__()  # stays for the whole run, as the hooks of the others do
 
     def run() -> Result:
-        session.cache.clear()
+        session.cache.core.clear()
         output = model(tokens)
-        return getattr(output, "logits", output), list(session.cache.values())
+        return getattr(output, "logits", output), session.cache
 
     return run
 
@@ -272,7 +272,7 @@ def tierod_session(shape: str) -> Call:
         with instrumented.session() as session:
             session.capture("**.resid_post", copy=False)
             logits = model(tokens).logits
-        return logits, list(session.cache.values())
+        return logits, session.cache
 
     return run
 
@@ -327,7 +327,7 @@ def tierod_steady(_shape: str) -> Call:
     session.__enter__()
 
     def run() -> None:
-        session.cache.clear()
+        session.cache.core.clear()
         model(x)
 
     return run
@@ -410,6 +410,7 @@ def prepare(shape: str, label: str) -> dict:
 def check(shape: str, label: str, file: str) -> dict:
     """Write logits and captures, one after the other, as raw float32."""
     logits, kept = call(shape, label)()
+    kept = kept if isinstance(kept, list) else list(kept.values())
     with open(file, "wb") as out:
         for value in (logits, *kept):
             out.write(value.detach().float().contiguous().numpy().tobytes())

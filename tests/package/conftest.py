@@ -42,6 +42,10 @@ def configure(source, build, *defines, check=True):
     return run(*command, *defines, check=check)
 
 
+def build(folder, *options):
+    run("cmake", "--build", folder, "--parallel", os.cpu_count(), *options)
+
+
 def compiler():
     cache = (RELEASE / "CMakeCache.txt").read_text()
     return re.search(r"^CMAKE_CXX_COMPILER:\w+=(.+)$", cache, re.MULTILINE).group(1)

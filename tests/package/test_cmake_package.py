@@ -5,16 +5,16 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT, WORK, configure, run, torch_root
+from conftest import ROOT, WORK, build, configure, run, torch_root
 
 CONSUMER = ROOT / "tests" / "package" / "consumer"
 
 
-def build_and_run(build, *defines):
-    configure(CONSUMER, build, *defines)
-    run("cmake", "--build", build)
-    assert "consumer: ok" in run(build / "consumer").stdout
-    run(build / "versions")
+def build_and_run(folder, *defines):
+    configure(CONSUMER, folder, *defines)
+    build(folder)
+    assert "consumer: ok" in run(folder / "consumer").stdout
+    run(folder / "versions")
 
 
 def test_consumer_of_the_prefix(prefix):
@@ -83,8 +83,8 @@ def test_cuda_build_of_torch_needs_no_cuda_toolkit(prefix):
     cuda = fake_torch(WORK / "cuda-torch", "2.13.0")
     library = cuda / "lib" / "libtorch_cuda.so"
     subprocess.run(["g++", "-shared", "-x", "c++", "/dev/null", "-o", library], check=True)
-    build = WORK / "consumer-cuda"
+    folder = WORK / "consumer-cuda"
     cmake_path = f"{prefix};{cuda / 'share' / 'cmake'}"
-    configure(CONSUMER, build, f"-DCMAKE_PREFIX_PATH={cmake_path}", "-DTIEROD_NVCC=")
-    run("cmake", "--build", build, "--target", "versions")
-    run(build / "versions")
+    configure(CONSUMER, folder, f"-DCMAKE_PREFIX_PATH={cmake_path}", "-DTIEROD_NVCC=")
+    build(folder, "--target", "versions")
+    run(folder / "versions")

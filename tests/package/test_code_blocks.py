@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from code_blocks import code_blocks
-from conftest import RELEASE, ROOT, WORK, configure, run, torch_root
+from conftest import RELEASE, ROOT, WORK, build, configure, run, torch_root
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [block for page in PAGES for block in code_blocks(page)]
@@ -52,7 +52,7 @@ def test_python_blocks(page, tmp_path):
 
 @pytest.fixture(scope="session")
 def programs(prefix):
-    source, build = WORK / "blocks", WORK / "blocks-build"
+    source, folder = WORK / "blocks", WORK / "blocks-build"
     source.mkdir(exist_ok=True)
     for old in source.iterdir():
         old.unlink()
@@ -63,9 +63,9 @@ def programs(prefix):
                 (source / f"{name_of(page)}_{block.line}.cpp").write_text(text)
     (source / "CMakeLists.txt").write_text(PROJECT)
     cmake_path = f"{prefix};{torch_root() / 'share' / 'cmake'}"
-    configure(source, build, f"-DCMAKE_PREFIX_PATH={cmake_path}")
-    run("cmake", "--build", build)
-    return build
+    configure(source, folder, f"-DCMAKE_PREFIX_PATH={cmake_path}")
+    build(folder)
+    return folder
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Every public header compiles alone, and with warnings as errors."""
 
-from conftest import RELEASE, run
+from conftest import RELEASE, build
 
 
 def test_every_public_header_compiles_alone():
-    run("cmake", "--build", RELEASE, "--target", "tierod_header_check")
+    build(RELEASE, "--target", "tierod_header_check")
