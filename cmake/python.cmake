@@ -4,6 +4,8 @@ Python_add_library(_core MODULE WITH_SOABI ${_binding_sources})
 target_compile_definitions(_core PRIVATE TORCH_EXTENSION_NAME=_core)
 target_include_directories(_core SYSTEM PRIVATE 
   "${TIEROD_TORCH_ROOT}/include" "${TIEROD_TORCH_ROOT}/include/torch/csrc/api/include")
+# the private headers that say how Python hooks into libtierod
+target_include_directories(_core PRIVATE "${PROJECT_SOURCE_DIR}/src")
 # torch has no CMake target for its Python library.
 target_link_libraries(_core PRIVATE
   tierod tierod_warnings "${TIEROD_TORCH_ROOT}/lib/libtorch_python.so")

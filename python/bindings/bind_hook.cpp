@@ -106,8 +106,21 @@ void bind_scopes(py::module_& m) {
   bind_scope<Suspend>(m, "Suspend", "Hide every session from this thread's hook points.")
       .def(py::init(
           [] { return ScopeManager<Suspend>([] { return std::make_unique<Suspend>(); }); }));
-  m.def("run_started", &run_started, "Count the start of a run of the model.");
-  m.def("run_completed", &run_completed, "Count the end of a run of the model.");
+  m.def("suspend_depth", &Suspend::depth, "Return how many Suspend surround the caller.");
+  m.def(
+      "run_started",
+      [](std::uint32_t model) {
+        const ModelScope scope(model);
+        run_started();
+      },
+      py::arg("model") = 0, "Count the start of a run of the model.");
+  m.def(
+      "run_completed",
+      [](std::uint32_t model) {
+        const ModelScope scope(model);
+        run_completed();
+      },
+      py::arg("model") = 0, "Count the end of a run of the model.");
 }
 
 void bind_cache(py::module_& m) {
@@ -265,7 +278,12 @@ void bind_session(py::module_& m) {
            })
       .def("_configure", &Session::configure, py::arg("json"), py::arg("tensor_dir") = py::none())
       .def("to_json", &Session::to_json, py::arg("tensor_dir") = py::none())
-      .def("_open", &Session::open)
+      .def("_see_only_model", &Session::see_only_model)
+      .def("_open",
+           [](Session& s) {
+             hand_on_sessions();
+             s.open();
+           })
       .def("_close", &Session::close)
       .def("_abort", &Session::abort)
       .def_property_readonly("is_open", &Session::is_open)
@@ -300,6 +318,7 @@ void bind_hook(py::module_& m) {
   m.def("pooled_copy", &pooled_copy, py::arg("x"), "Copy into memory of the buffer pool.");
   m.def("buffer_pool_idle_bytes", &buffer_pool_idle_bytes);
   m.def("set_buffer_pool_limit", &set_buffer_pool_limit, py::arg("bytes"));
+  bind_autograd_threads();
   bind_scopes(m);
   bind_cache(m);
   bind_intervention(m);

@@ -11,6 +11,7 @@
 
 #include "bindings_internal.h"
 #include "tierod/hook/hook_point.h"
+#include "tierod/hook/scope.h"
 
 namespace tierod::bindings {
 
@@ -22,9 +23,15 @@ std::string type_name(const py::handle& object) {
 
 class ModuleHook {
  public:
-  ModuleHook(Site site, std::optional<std::int64_t> index, std::optional<std::string> key,
+  ModuleHook(Site site, std::uint32_t model, std::optional<std::int64_t> index,
+             std::optional<std::string> key,
              std::optional<std::pair<std::int64_t, std::int64_t>> columns, std::int64_t heads)
-      : site_(site), index_(index), key_(std::move(key)), columns_(columns), heads_(heads) {}
+      : site_(site),
+        model_(model),
+        index_(index),
+        key_(std::move(key)),
+        columns_(columns),
+        heads_(heads) {}
 
   /// A forward hook: (module, args, output) -> None or the output to go on with.
   py::object on_output(const py::handle& /*module*/, const py::handle& /*args*/,
@@ -99,6 +106,7 @@ class ModuleHook {
     const at::Tensor& whole = THPVariable_Unpack(object.ptr());
     try {
       const at::Tensor part = view(whole);
+      const ModelScope scope(model_);
       const at::Tensor edited = hook_point(part, site_);
       if (edited.is_same(part)) return std::nullopt;
       return put_back(whole, edited);
@@ -134,6 +142,7 @@ class ModuleHook {
   }
 
   Site site_;
+  std::uint32_t model_;
   std::optional<std::int64_t> index_;
   std::optional<std::string> key_;
   std::optional<std::pair<std::int64_t, std::int64_t>> columns_;
@@ -144,10 +153,10 @@ class ModuleHook {
 
 void bind_module_hook(py::module_& m) {
   py::class_<ModuleHook>(m, "ModuleHook", "What instrument() registers on a module.")
-      .def(py::init<Site, std::optional<std::int64_t>, std::optional<std::string>,
+      .def(py::init<Site, std::uint32_t, std::optional<std::int64_t>, std::optional<std::string>,
                     std::optional<std::pair<std::int64_t, std::int64_t>>, std::int64_t>(),
-           py::arg("site"), py::arg("index") = py::none(), py::arg("key") = py::none(),
-           py::arg("columns") = py::none(), py::arg("heads") = 0)
+           py::arg("site"), py::arg("model") = 0, py::arg("index") = py::none(),
+           py::arg("key") = py::none(), py::arg("columns") = py::none(), py::arg("heads") = 0)
       .def("on_output", &ModuleHook::on_output)
       .def("on_input", &ModuleHook::on_input);
 }

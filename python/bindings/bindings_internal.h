@@ -49,4 +49,10 @@ void bind_stats(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
 
+/// Let libtierod find, on autograd's own threads, the sessions of the thread that called
+/// backward().
+void bind_autograd_threads();
+/// Make this thread's sessions findable there; cheap after the first call on a thread.
+void hand_on_sessions();
+
 }  // namespace tierod::bindings

@@ -46,6 +46,7 @@ __all__: list[str] = [
     "set_buffer_pool_limit",
     "sha256_hex",
     "site_alias",
+    "suspend_depth",
     "version",
 ]
 
@@ -375,6 +376,7 @@ class Session:
     def _configure(self, json: str, tensor_dir: str | None = None) -> None: ...
     def _intervene(self, arg0: str, arg1: Intervention, arg2: str, arg3: bool) -> None: ...
     def _open(self) -> None: ...
+    def _see_only_model(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     def _set_spans(
         self,
         arg0: collections.abc.Sequence[
@@ -418,6 +420,7 @@ class ModuleHook:
     def __init__(
         self,
         site: Site,
+        model: typing.SupportsInt | typing.SupportsIndex = 0,
         index: typing.SupportsInt | typing.SupportsIndex | None = None,
         key: str | None = None,
         columns: tuple[
@@ -478,12 +481,12 @@ def pooled_copy(x: torch.Tensor) -> torch.Tensor:
     Copy into memory of the buffer pool.
     """
 
-def run_completed() -> None:
+def run_completed(model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
     """
     Count the end of a run of the model.
     """
 
-def run_started() -> None:
+def run_started(model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
     """
     Count the start of a run of the model.
     """
@@ -497,6 +500,11 @@ def sha256_hex(data: bytes) -> str:
 def site_alias(port: str, layer: typing.SupportsInt | typing.SupportsIndex, tower: str = "") -> str:
     """
     Return the site name of (port, layer): ('resid_post', 3) is 'layers.3.resid_post'.
+    """
+
+def suspend_depth() -> int:
+    """
+    Return how many Suspend surround the caller.
     """
 
 def version() -> str:

@@ -46,66 +46,6 @@ class Decoder:
     ports: list[Port]
     missing: dict[str, str]
     names: set[str] = field(default_factory=set)
-    _scope: Any = None
-    _generating: bool = False
-    _step: int = -1
-
-    def install(
-        self, module: nn.Module, wrap: Callable[[Any, str, Callable[..., Any]], None]
-    ) -> list[Any]:
-        """Keep runs, phases, steps and positions while a session is open."""
-        owner = module.get_submodule(self.owner_path)
-        if hasattr(module, "generate") and hasattr(module, "_update_model_kwargs_for_generation"):
-            # Every generation strategy calls this once after each forward that gave a token, so
-            # phases do not depend on lengths or on "the first call".
-            wrap(module, "generate", self._generate)
-            wrap(module, "_update_model_kwargs_for_generation", self._token_done)
-        return [
-            owner.register_forward_pre_hook(self._run_begins, with_kwargs=True),
-            owner.register_forward_hook(self._run_ends, always_call=True),
-        ]
-
-    def leave(self) -> None:
-        """Forget an interrupted run."""
-        self._exit_scope()
-        self._generating = False
-
-    def _generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._generating, self._step = True, -1
-        try:
-            return original(*args, **kwargs)
-        finally:
-            self._generating = False
-
-    def _token_done(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._generating:
-            self._step += 1
-        return original(*args, **kwargs)
-
-    def _run_begins(self, _owner: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
-        past = kwargs.get("past_key_values")
-        offset = (
-            int(past.get_seq_length())
-            if past is not None and hasattr(past, "get_seq_length")
-            else 0
-        )
-        phase = "none"
-        if self._generating:
-            phase = "prefill" if self._step < 0 else "decode"
-        self._exit_scope()
-        self._scope = _core.PhaseScope(phase, self._step if phase == "decode" else -1, offset)
-        self._scope.__enter__()
-        _core.run_started()
-
-    def _run_ends(self, _owner: nn.Module, _args: Any, output: Any) -> None:
-        if output is not None:  # None: the forward was left by an exception
-            _core.run_completed()
-        self._exit_scope()
-
-    def _exit_scope(self) -> None:
-        if self._scope is not None:
-            self._scope.__exit__(None, None, None)
-            self._scope = None
 
 
 @dataclass

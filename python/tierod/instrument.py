@@ -7,9 +7,8 @@ are installed by handle for the sites that it asks for, and removed when it clos
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tierod import _core
+from tierod.attachment import Attachment, SiteAddress, attachment_of
 from tierod.decoders import Decoder, find_decoder
 from tierod.session import _SessionMethods
 
@@ -27,21 +27,6 @@ class StopForward(BaseException):
     def __init__(self, residual: Tensor) -> None:
         super().__init__("forward stopped at a layer")
         self.residual = residual
-
-
-@dataclass(frozen=True)
-class SiteAddress:
-    """Where a site lives in a module: which submodule, which side, which element."""
-
-    site: _core.Site
-    path: str
-    side: str = "out"
-    index: int | None = None
-    key: str | None = None
-    columns: tuple[int, int] | None = None
-    heads: int = 0
-    method: str | None = None
-    read_only: str = ""
 
 
 def module_site(
@@ -217,19 +202,23 @@ class _ModuleSessionMethods(_SessionMethods):
     """Install what a session needs while it is open."""
 
     _on: Instrumented
-    _handles: list[Any]
-    _undo: list[Callable[[], None]]
+    _attachment: Attachment
     _patterns: list[str]
-    _installed: set[str]
+    _installed: dict[str, object]
     _stop_layer: int | None
+    _stop: Any
 
     def _bind(self, on: Instrumented) -> None:
         self._on = on
-        self._handles = []
-        self._undo = []
+        self._attachment = attachment_of(
+            on.module, None if on.decoder is None else on.decoder.owner_path
+        )
         self._patterns = []
-        self._installed = set()
+        self._installed = {}
         self._stop_layer = None
+        self._stop = None
+        # Another model may have sites of the same names.
+        _core.Session._see_only_model(self._core(), self._attachment.model_id)
 
     def stop_at_layer(self, layer: int) -> None:
         """Stop every forward where layer `layer` would begin, by raising StopForward."""
@@ -262,71 +251,39 @@ class _ModuleSessionMethods(_SessionMethods):
             self._install(pattern)
 
     def _install(self, pattern: str) -> None:
-        module = self._on.module
         for name in self._on.table.match(pattern):
-            if name in self._installed:
-                continue
-            self._installed.add(name)
-            address = self._on.addresses[name]
-            owner = module.get_submodule(address.path)
-            hook = _core.ModuleHook(
-                address.site, address.index, address.key, address.columns, address.heads
-            )
-            if address.method is not None:
-                self._wrap(owner, address.method, partial(_call_wrapped, hook))
-            elif address.side == "in":
-                self._handles.append(
-                    owner.register_forward_pre_hook(hook.on_input, with_kwargs=True)
-                )
-            else:
-                self._handles.append(owner.register_forward_hook(hook.on_output))
-
-    def _wrap(self, owner: Any, method: str, wrapper: Callable[..., Any]) -> None:
-        """Wrap a method on the instance; taking it back leaves what others put on top."""
-        original = getattr(owner, method)
-        had = method in owner.__dict__
-        wrapped = partial(wrapper, original)
-        object.__setattr__(owner, method, wrapped)
-
-        def undo() -> None:
-            if owner.__dict__.get(method) is not wrapped:
-                return
-            if had:
-                object.__setattr__(owner, method, original)
-            else:
-                object.__delattr__(owner, method)
-
-        self._undo.append(undo)
+            if name not in self._installed:
+                address = self._on.addresses[name]
+                self._attachment.use(self._on.module, address)
+                self._installed[name] = address
 
     def open(self) -> None:
-        module = self._on.module
+        module, decoder = self._on.module, self._on.decoder
         _refuse_compiled(module)
         _core.Session._open(self._core())
         try:
-            decoder = self._on.decoder
             if decoder is not None:
-                self._handles += decoder.install(module, self._wrap)
+                self._attachment.use_runs(module, decoder.owner_path)
+                self._installed["runs"] = "runs"
             for pattern in self._patterns:
                 self._install(pattern)
             if decoder is not None and self._stop_layer is not None:
                 # Last, so that what is captured at the layer's input still fires.
                 layer = module.get_submodule(decoder.layer_paths[self._stop_layer])
-                self._handles.append(layer.register_forward_pre_hook(_stop, with_kwargs=True))
+                self._stop = layer.register_forward_pre_hook(_stop, with_kwargs=True)
         except BaseException:
             self._remove()
             _core.Session._abort(self._core())
             raise
 
     def _remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        for undo in reversed(self._undo):
-            undo()
-        if self._on.decoder is not None:
-            self._on.decoder.leave()
-        self._handles.clear()
-        self._undo.clear()
+        if self._stop is not None:
+            self._stop.remove()
+            self._stop = None
+        for what in self._installed.values():
+            self._attachment.drop(what)
         self._installed.clear()
+        self._attachment.forget_run()
 
     def close(self) -> None:
         self._remove()
@@ -357,14 +314,6 @@ class _ModuleSessionMethods(_SessionMethods):
 
 def _stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     raise StopForward(args[0] if args else kwargs["hidden_states"])
-
-
-def _call_wrapped(
-    hook: _core.ModuleHook, original: Callable[..., Any], *args: Any, **kwargs: Any
-) -> Any:
-    output = original(*args, **kwargs)
-    edited = hook.on_output(None, args, output)
-    return output if edited is None else edited
 
 
 class ModuleSession(_ModuleSessionMethods, _core.Session):

@@ -44,6 +44,12 @@ BranchScope::BranchScope(std::string_view branch) : branch_(thread_state().conte
 
 BranchScope::~BranchScope() { thread_state().context.branch = branch_; }
 
+ModelScope::ModelScope(std::uint32_t model) : model_(thread_state().context.model) {
+  thread_state().context.model = model;
+}
+
+ModelScope::~ModelScope() { thread_state().context.model = model_; }
+
 void run_started() {
   if (internal::in_backward()) return;
   internal::for_each_session([](SessionState& session) { ++session.runs_started; });
@@ -60,14 +66,21 @@ RunScope::~RunScope() {
   if (std::uncaught_exceptions() == exceptions_) run_completed();
 }
 
-Suspend::Suspend() : in_callback_(thread_state().in_callback) {
-  ++thread_state().suspended;
-  thread_state().in_callback = false;
+Suspend::Suspend()
+    : hidden_below_(thread_state().hidden_below), in_callback_(thread_state().in_callback) {
+  internal::ThreadState& thread = thread_state();
+  thread.hidden_below = internal::next_session_order();
+  ++thread.suspend_depth;
+  thread.in_callback = false;
 }
 
 Suspend::~Suspend() {
-  --thread_state().suspended;
-  thread_state().in_callback = in_callback_;
+  internal::ThreadState& thread = thread_state();
+  thread.hidden_below = hidden_below_;
+  --thread.suspend_depth;
+  thread.in_callback = in_callback_;
 }
+
+int Suspend::depth() noexcept { return thread_state().suspend_depth; }
 
 }  // namespace tierod

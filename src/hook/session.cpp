@@ -313,8 +313,15 @@ void Session::set_spans(SpanTable spans) {
   state_->spans = std::move(spans);
 }
 
+void Session::see_only_model(std::uint32_t model) {
+  if (state_->open) {
+    throw StateError(
+        "[hook.Session.see_only_model] the session is open already; call it before open()");
+  }
+  state_->model = model;
+}
+
 void Session::open() {
-  static std::atomic<std::uint64_t> next_order = 1;
   if (state_->open) {
     throw StateError(
         "[hook.Session.open] the session is open already; close it first, or nest another object");
@@ -330,7 +337,7 @@ void Session::open() {
   state_->runs_completed = 0;
   state_->pending = nullptr;
   state_->owner = std::this_thread::get_id();
-  state_->order = next_order.fetch_add(1);
+  state_->order = internal::take_session_order();
   if (state_->process_wide) {
     internal::ProcessSessions::instance().add(state_);
   } else {

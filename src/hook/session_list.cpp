@@ -13,10 +13,32 @@ std::atomic<std::int64_t> open_session_count = 0;
 
 namespace internal {
 
+namespace {
+std::atomic<std::uint64_t> session_order = 1;
+std::atomic<InheritedHandle> inherited_handle = nullptr;
+}  // namespace
+
 ThreadState& thread_state() {
   thread_local ThreadState state;
   return state;
 }
+
+std::shared_ptr<ThreadHandle> thread_handle() { return thread_state().handle; }
+
+void set_inherited_handle(InheritedHandle function) { inherited_handle = function; }
+
+const ThreadState& acting_thread_state() {
+  const ThreadState& own = thread_state();
+  // The thread that called backward() waits for it: its list of sessions does not change meanwhile.
+  if (!own.stack.empty() || !in_backward()) return own;
+  const InheritedHandle inherited = inherited_handle.load();
+  const std::shared_ptr<ThreadHandle> handle = inherited == nullptr ? nullptr : inherited();
+  const ThreadState* other = handle ? handle->state.load() : nullptr;
+  return other == nullptr ? own : *other;
+}
+
+std::uint64_t take_session_order() { return session_order.fetch_add(1); }
+std::uint64_t next_session_order() { return session_order.load(); }
 
 bool in_backward() { return torch::autograd::get_current_graph_task_id() != -1; }
 
@@ -55,22 +77,26 @@ std::shared_ptr<const std::vector<std::shared_ptr<SessionState>>> ProcessSession
 }
 
 ActiveSessions::ActiveSessions() {
-  const auto& stack = thread_state().stack;
-  for (const auto& session : stack) sessions_.push_back(session.get());
+  const ThreadState& thread = acting_thread_state();
+  for (const auto& session : thread.stack) {
+    if (session->order >= thread.hidden_below) sessions_.push_back(session.get());
+  }
   ProcessSessions& process = ProcessSessions::instance();
   if (process.count.load(std::memory_order_acquire) == 0) return;
   process_ = process.snapshot();
   if (!process_) return;
-  for (const auto& session : *process_) sessions_.push_back(session.get());
+  for (const auto& session : *process_) {
+    if (session->order >= thread.hidden_below) sessions_.push_back(session.get());
+  }
   std::stable_sort(
       sessions_.begin(), sessions_.end(),
       [](const SessionState* a, const SessionState* b) { return a->order < b->order; });
 }
 
 bool any_session_here() {
-  const ThreadState& thread = thread_state();
-  return thread.suspended == 0 &&
-         (!thread.stack.empty() || ProcessSessions::instance().count.load() > 0);
+  const ThreadState& thread = acting_thread_state();
+  if (thread.stack.empty() && ProcessSessions::instance().count.load() == 0) return false;
+  return thread.hidden_below == 0 || !ActiveSessions().empty();
 }
 
 }  // namespace internal

@@ -36,11 +36,13 @@ class ActiveSessions {
   c10::SmallVector<SessionState*, 4> sessions_;
 };
 
-/// Call `act` on every session that acts on this thread, under its lock where threads share it.
+/// Call `act` on every session that acts on this thread and sees the current model, under its lock
+/// where threads share it.
 template <typename Act>
 void for_each_session(Act&& act) {
-  if (thread_state().suspended > 0) return;
+  const Context& context = thread_state().context;
   for (SessionState* session : ActiveSessions()) {
+    if (!session->sees(context)) continue;
     std::unique_lock<std::mutex> lock(session->mutex, std::defer_lock);
     if (session->process_wide) lock.lock();
     act(*session);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "hook/activation_cache_internal.h"
+#include "hook/thread_handle_internal.h"
 #include "tierod/hook/session.h"
 
 namespace tierod {
@@ -27,17 +28,36 @@ struct Context {
   std::uint16_t branch = 0;
   std::int32_t step = -1;
   std::int64_t position_offset = 0;
+  /// The model whose site fires, where several may; see ModelScope.
+  std::uint32_t model = 0;
 };
 
 /// Hold what a thread knows of sessions. One per thread, behind a function of libtierod: an
 /// exported thread-local variable would be initialised anew in each library that sees it.
 struct ThreadState {
+  ThreadState() : handle(std::make_shared<ThreadHandle>(this)) {}
+  ~ThreadState() { handle->state = nullptr; }
+  ThreadState(const ThreadState&) = delete;
+  ThreadState& operator=(const ThreadState&) = delete;
+
+  std::shared_ptr<ThreadHandle> handle;
   std::vector<std::shared_ptr<SessionState>> stack;
   Context context;
-  int suspended = 0;
+  /// Sessions of a lower order are hidden from this thread; see Suspend.
+  std::uint64_t hidden_below = 0;
+  int suspend_depth = 0;
   bool in_callback = false;
 };
 ThreadState& thread_state();
+
+/// Return the state whose sessions act on the caller: its own, or, where autograd runs a part of
+/// backward on a thread of its own, that of the thread which called backward().
+const ThreadState& acting_thread_state();
+
+/// Number sessions in the order in which they are opened, from 1 on.
+std::uint64_t take_session_order();
+/// Return the number that the next session will get.
+std::uint64_t next_session_order();
 
 /// Tell whether the caller runs inside a backward pass: then a forward is the recomputation of a
 /// checkpoint, not a second event.
@@ -109,7 +129,11 @@ struct SessionState : std::enable_shared_from_this<SessionState> {
   std::atomic<bool> open = false;
   std::thread::id owner;
   std::uint64_t order = 0;
+  /// The only model whose sites the session sees; 0: every one.
+  std::uint32_t model = 0;
   std::exception_ptr pending;
+
+  bool sees(const internal::Context& context) const { return model == 0 || model == context.model; }
 
   /// Throw what capture(), intervene() and set_spans() throw, and change nothing.
   void check_capture(const SitePattern& pattern, const CaptureOptions& options) const;

@@ -12,6 +12,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/SmallVector.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -246,6 +247,18 @@ void check_not_reentrant(const Site& site) {
                        "suspend() around that forward"));
 }
 
+/// A graph that a device records now would replay without the sessions, and silently so.
+void check_not_recorded(const at::Tensor& x, const Site& site) {
+  const c10::DeviceType type = x.device().type();
+  if (type == c10::kCPU || !c10::impl::hasDeviceGuardImpl(type)) return;
+  const c10::impl::VirtualGuardImpl guard(type);
+  if (!guard.isStreamCapturing(guard.getStream(x.device()))) return;
+  throw StateError(cat("[hook.visit] at '", site.name(), "': a graph is being recorded on ",
+                       x.device(),
+                       " while a session is open; its replays would pass the session "
+                       "by. Record it without a session, and run the model eagerly with one"));
+}
+
 at::Tensor act_on_gradient(const Parts& parts, at::Tensor gradient) {
   for (const Part& part : parts) {
     if (!part.session->open) continue;
@@ -329,7 +342,6 @@ std::int32_t count_event(SitePlan& plan, const Context& context, Context& addres
 }  // namespace
 
 at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) {
-  if (thread_state().suspended > 0) return x;
   const ActiveSessions sessions;
   if (sessions.empty()) return x;
   check_not_reentrant(site);
@@ -338,9 +350,11 @@ at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) 
   bool edits = false;
   bool gradients = false;
   for (SessionState* session : sessions) {
+    if (!session->sees(context)) continue;
     const auto lock = lock_if_shared(*session);
     SitePlan& plan = session->plan(site);
     if (!plan.active) continue;
+    check_not_recorded(x, site);
     Context address = context;
     const std::int32_t call = count_event(plan, context, address, recomputed);
     parts.push_back({session->shared_from_this(), &plan, address, call});
@@ -376,9 +390,9 @@ at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) 
 }
 
 at::Tensor visit_gradient(const at::Tensor& gradient, const Site& site, const Context& context) {
-  if (thread_state().suspended > 0) return gradient;
   Parts parts;
   for (SessionState* session : ActiveSessions()) {
+    if (!session->sees(context)) continue;
     const auto lock = lock_if_shared(*session);
     SitePlan& plan = session->plan(site);
     if (plan.wants_gradient()) parts.push_back({session->shared_from_this(), &plan, context, 0});

@@ -153,6 +153,68 @@ def test_recomputation_under_checkpointing_is_no_second_event(x, reentrant):
     assert len(session.cache.find("a")) == 1
 
 
+def test_edits_reach_recomputation_on_autograds_own_threads():
+    """Backward passes that nest more than 60 deep go on in threads of autograd, as all do on a GPU."""
+    import threading
+
+    from torch.utils.checkpoint import checkpoint
+
+    threads = set()
+
+    def innermost(t):
+        threads.add(threading.get_ident())
+        return hook_point(t * 1.0, "a") ** 2
+
+    def nested(t, depth):
+        if depth == 0:
+            return innermost(t)
+        return checkpoint(nested, t, depth - 1, use_reentrant=True)
+
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    for kind in (tierod.Session, tierod.ProcessSession):
+        x.grad = None
+        session = kind()
+        session.capture("a")
+        session.intervene("a", lambda h, e: h * 3)
+        with session:
+            nested(x, 70).sum().backward()
+        assert torch.allclose(x.grad, 18 * x.detach())  # of (3 x)^2; without the edit 2 x
+        assert len(session.cache.find("a")) == 1
+    assert len(threads) > 1
+
+
+def test_gradients_are_seen_on_autograds_own_threads():
+    import threading
+
+    threads = set()
+
+    class Deep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, depth):
+            ctx.save_for_backward(x)
+            ctx.depth = depth
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            threads.add(threading.get_ident())
+            (x,) = ctx.saved_tensors
+            if ctx.depth:
+                with torch.enable_grad():
+                    y = Deep.apply(x.detach().requires_grad_(), ctx.depth - 1)
+                y.backward(g)
+            return g, None
+
+    x = torch.ones(2, requires_grad=True)
+    with tierod.Session() as session:
+        session.capture("a", gradient=True)
+        h = hook_point(x * 2, "a")
+        deep = Deep.apply(x * 1, 70)
+        (h * 3 + deep).sum().backward()
+    assert torch.equal(session.cache["a"], torch.full((2,), 3.0))
+    assert len(threads) > 1
+
+
 def test_inference_mode_captures_are_normal_tensors(x):
     with tierod.Session() as session, torch.inference_mode():
         session.capture("a")

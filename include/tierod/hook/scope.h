@@ -41,7 +41,21 @@ class TIEROD_API BranchScope {
   std::uint16_t branch_;
 };
 
-/// Count the start of a run in every session of this thread; what RunScope does on construction.
+/// Say which model the sites of this scope belong to, where several models with sites of the same
+/// names may run: a session that `see_only_model` restricts sees no other. 0 is no model.
+class TIEROD_API ModelScope {
+ public:
+  explicit ModelScope(std::uint32_t model);
+  ~ModelScope();
+  ModelScope(const ModelScope&) = delete;
+  ModelScope& operator=(const ModelScope&) = delete;
+
+ private:
+  std::uint32_t model_;
+};
+
+/// Count the start of a run in every session of this thread that sees the current model; what
+/// RunScope does on construction.
 TIEROD_API void run_started();
 /// Count the end of a run that was not left by an exception.
 TIEROD_API void run_completed();
@@ -59,8 +73,8 @@ class TIEROD_API RunScope {
   int exceptions_;
 };
 
-/// Hide every session from this thread's hook points for the lifetime of the object: what a
-/// callback holds while it runs a forward of its own.
+/// Hide every open session from this thread's hook points for the lifetime of the object: what a
+/// callback holds while it runs a forward of its own. A session that is opened meanwhile is seen.
 class TIEROD_API Suspend {
  public:
   Suspend();
@@ -68,7 +82,11 @@ class TIEROD_API Suspend {
   Suspend(const Suspend&) = delete;
   Suspend& operator=(const Suspend&) = delete;
 
+  /// Return how many of them surround the caller on this thread.
+  static int depth() noexcept;
+
  private:
+  std::uint64_t hidden_below_;
   bool in_callback_;
 };
 

@@ -91,6 +91,10 @@ class TIEROD_API Session {
   /// @throws StateError if a callback is set up: a function cannot be written down.
   std::string to_json(const std::optional<std::string>& tensor_dir = std::nullopt) const;
 
+  /// See only the sites that fire within `ModelScope(model)`; 0, the default, is every site.
+  /// @throws StateError if the session is open.
+  void see_only_model(std::uint32_t model);
+
   // --- life ---------------------------------------------------------------------------------
 
   /// @throws StateError if it is open already.

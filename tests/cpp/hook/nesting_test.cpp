@@ -198,6 +198,47 @@ TEST_P(NestingTest, SessionsOfManyThreadsDoNotMix) {
   EXPECT_EQ(good, 40);
 }
 
+TEST_P(NestingTest, SuspendHidesWhatIsOpenAndNotWhatIsOpenedMeanwhile) {
+  Session outer(model_.site_table());
+  ProcessSession process(model_.site_table());
+  outer.capture("layers.1.q");
+  process.capture("layers.1.q");
+  process.open();
+  Session inner(model_.site_table());
+  inner.capture("layers.1.q");
+  outer.run([&] {
+    model_.forward(tokens_);
+    const Suspend suspended;
+    EXPECT_EQ(Suspend::depth(), 1);
+    inner.run([&] { model_.forward(tokens_); });
+    model_.forward(tokens_);
+  });
+  EXPECT_EQ(Suspend::depth(), 0);
+  process.close();
+  EXPECT_EQ(outer.cache().size(), 1U);
+  EXPECT_EQ(process.cache().size(), 1U);
+  EXPECT_EQ(inner.cache().size(), 1U);
+}
+
+TEST_P(NestingTest, ASessionOfOneModelSeesNoOther) {
+  const TinyTransformer other = make_model(dtype(), true);
+  Session session(model_.site_table());
+  session.see_only_model(7);
+  session.capture("layers.1.q");
+  const auto run = [&](std::uint32_t id, const TinyTransformer& model) {
+    const ModelScope scope(id);
+    model.forward(tokens_);
+  };
+  session.run([&] {
+    run(7, model_);
+    run(8, other);
+    other.forward(tokens_);
+    EXPECT_THROW(session.see_only_model(8), StateError);
+  });
+  EXPECT_EQ(session.cache().size(), 1U);
+  EXPECT_THROW(session.run([&] { run(8, other); }), SiteError);
+}
+
 INSTANTIATE_DTYPES(NestingTest);
 
 }  // namespace
