@@ -35,6 +35,6 @@ foreach(_room IN LISTS _rooms)
   add_test(NAME ${_room} COMMAND ${_target}
            "--gtest_output=xml:${PROJECT_BINARY_DIR}/reports/cpp_${_room}.xml")
   set_tests_properties(${_room} PROPERTIES ENVIRONMENT
-    "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp:halt_on_error=1;UBSAN_OPTIONS=print_stacktrace=1")
+    "OMP_NUM_THREADS=1;TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp:halt_on_error=1;UBSAN_OPTIONS=print_stacktrace=1")
   add_dependencies(tierod_tests ${_target})
 endforeach()

@@ -106,7 +106,8 @@ void bind_core(py::module_& m) {
 
   py::class_<SitePattern>(m, "SitePattern", "A pattern of site names: *, **, {0..5}, {q,k,v}.")
       .def(py::init<std::string_view>(), py::arg("pattern"))
-      .def("matches", &SitePattern::matches, py::arg("name"))
+      .def("matches", py::overload_cast<std::string_view>(&SitePattern::matches, py::const_),
+           py::arg("name"))
       .def_property_readonly("is_exact", &SitePattern::is_exact)
       .def_property_readonly("text", &SitePattern::text);
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from torch import nn
 from tierod import _core
 
 _model_ids = itertools.count(1)
+RUNS = ""  # no site has this name
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,11 @@ class SiteAddress:
 class _Installed:
     """One installed thing: how many sessions use it, and how it is taken away."""
 
-    def __init__(self, remove: Callable[[], None]) -> None:
+    __slots__ = ("address", "remove", "users")
+
+    def __init__(self, address: SiteAddress | None, remove: Callable[[], None]) -> None:
         self.users = 1
+        self.address = address
         self.remove = remove
 
 
@@ -50,39 +54,56 @@ class Attachment:
     def __init__(self) -> None:
         self.model_id = next(_model_ids)
         self._lock = threading.RLock()
-        self._installed: dict[object, _Installed] = {}
+        self._installed: dict[str, _Installed] = {}
         self._runs = Runs(self.model_id)
 
-    def use(self, module: nn.Module, address: SiteAddress) -> None:
-        """Let the site fire; each call needs a `drop`."""
-        self._use(address, lambda: self._install(module, address))
+    def use(self, module: nn.Module, addresses: Mapping[str, SiteAddress]) -> None:
+        """Let the sites of these names fire; each needs a `drop`.
+
+        Raises:
+            SiteError: if an open session has a name for another place of this module.
+        """
+        with self._lock:
+            for name in self._installed.keys() & addresses.keys():
+                there, here = self._installed[name].address, addresses[name]
+                if there is not None and there is not here and there != here:
+                    raise _core.SiteError(
+                        f"[hook.Session.open] '{name}' means {here.path!r} here, and "
+                        f"{there.path!r} in another open session on this module; give one of the "
+                        "two sites another name"
+                    )
+            for name, address in addresses.items():
+                installed = self._installed.get(name)
+                if installed is not None:
+                    installed.users += 1
+                else:
+                    self._installed[name] = _Installed(address, self._install(module, address))
 
     def use_runs(self, module: nn.Module, owner_path: str) -> None:
-        """Keep runs, phases, steps and positions of the decoder at `owner_path`."""
-        self._use("runs", lambda: self._runs.install(module, owner_path))
-
-    def drop(self, what: object) -> None:
-        """Take back one `use` (give its address) or `use_runs` (give "runs")."""
+        """Keep runs, phases, steps and positions of the decoder at `owner_path`; `drop([RUNS])`."""
         with self._lock:
-            installed = self._installed[what]
-            installed.users -= 1
-            if installed.users == 0:
-                del self._installed[what]
-                installed.remove()
+            if RUNS in self._installed:
+                self._installed[RUNS].users += 1
+            else:
+                remove = self._runs.install(module, owner_path)
+                self._installed[RUNS] = _Installed(None, remove)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Take back what `use` and `use_runs` did, once for each name."""
+        with self._lock:
+            for name in names:
+                installed = self._installed[name]
+                installed.users -= 1
+                if installed.users == 0:
+                    del self._installed[name]
+                    installed.remove()
 
     def forget_run(self) -> None:
         """Leave the scope of a run that this thread did not finish."""
         self._runs.leave()
 
-    def _use(self, what: object, install: Callable[[], Callable[[], None]]) -> None:
-        with self._lock:
-            if what in self._installed:
-                self._installed[what].users += 1
-            else:
-                self._installed[what] = _Installed(install())
-
     def _install(self, module: nn.Module, address: SiteAddress) -> Callable[[], None]:
-        owner = module.get_submodule(address.path)
+        owner = _submodule(module, address.path)
         hook = _core.ModuleHook(
             address.site, self.model_id, address.index, address.key, address.columns, address.heads
         )
@@ -107,6 +128,14 @@ def attachment_of(module: nn.Module, runs_of: str | None) -> Attachment:
     """Return what all sessions on `module` share that count the runs of the same submodule."""
     with _attachments_lock:
         return _attachments.setdefault(module, {}).setdefault(runs_of, Attachment())
+
+
+def _submodule(module: nn.Module, path: str) -> nn.Module:
+    """Return what `get_submodule` returns, without its checks of every step."""
+    here: nn.Module | None = module
+    for name in path.split(".") if path else ():
+        here = None if here is None else here._modules.get(name)
+    return module.get_submodule(path) if here is None else here
 
 
 def wrap_method(owner: Any, method: str, wrapper: Callable[..., Any]) -> Callable[[], None]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tierod import _core
-from tierod.attachment import Attachment, SiteAddress, attachment_of
+from tierod.attachment import RUNS, Attachment, SiteAddress, attachment_of
 from tierod.decoders import Decoder, find_decoder
 from tierod.session import _SessionMethods
 
@@ -204,7 +204,7 @@ class _ModuleSessionMethods(_SessionMethods):
     _on: Instrumented
     _attachment: Attachment
     _patterns: list[str]
-    _installed: dict[str, object]
+    _installed: dict[str, None]  # names in order of installation
     _stop_layer: int | None
     _stop: Any
 
@@ -251,11 +251,14 @@ class _ModuleSessionMethods(_SessionMethods):
             self._install(pattern)
 
     def _install(self, pattern: str) -> None:
-        for name in self._on.table.match(pattern):
-            if name not in self._installed:
-                address = self._on.addresses[name]
-                self._attachment.use(self._on.module, address)
-                self._installed[name] = address
+        addresses = self._on.addresses
+        fresh = {
+            name: addresses[name]
+            for name in self._on.table.match(pattern)
+            if name not in self._installed
+        }
+        self._attachment.use(self._on.module, fresh)
+        self._installed.update(dict.fromkeys(fresh))
 
     def open(self) -> None:
         module, decoder = self._on.module, self._on.decoder
@@ -264,7 +267,7 @@ class _ModuleSessionMethods(_SessionMethods):
         try:
             if decoder is not None:
                 self._attachment.use_runs(module, decoder.owner_path)
-                self._installed["runs"] = "runs"
+                self._installed[RUNS] = None
             for pattern in self._patterns:
                 self._install(pattern)
             if decoder is not None and self._stop_layer is not None:
@@ -280,8 +283,7 @@ class _ModuleSessionMethods(_SessionMethods):
         if self._stop is not None:
             self._stop.remove()
             self._stop = None
-        for what in self._installed.values():
-            self._attachment.drop(what)
+        self._attachment.drop(self._installed)
         self._installed.clear()
         self._attachment.forget_run()
 

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <charconv>
+#include <mutex>
 #include <numeric>
+#include <unordered_map>
 
 #include "core/text_internal.h"
 #include "tierod/core/error.h"
@@ -129,6 +131,27 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+/// Remember which sites a pattern matches, by Site::id(). A session for one forward is made again
+/// and again with the same few patterns.
+struct SitePattern::Memo {
+  enum Answer : std::uint8_t { unknown, yes, no };
+
+  std::mutex mutex;
+  std::vector<Answer> answers;
+
+  /// Return what all patterns of this text share.
+  static std::shared_ptr<Memo> of(const std::string& text) {
+    constexpr std::size_t kKept = 256;  // who makes up patterns without end must not fill memory
+    static std::mutex mutex;
+    static auto* memos = new std::unordered_map<std::string, std::shared_ptr<Memo>>;
+    const std::lock_guard lock(mutex);
+    if (memos->size() >= kKept && !memos->contains(text)) memos->clear();
+    std::shared_ptr<Memo>& memo = (*memos)[text];
+    if (!memo) memo = std::make_shared<Memo>();
+    return memo;
+  }
+};
+
 SitePattern::SitePattern(std::string_view pattern) : text_(pattern) {
   if (pattern.empty()) {
     throw InvalidArgument(
@@ -165,6 +188,16 @@ SitePattern::SitePattern(std::string_view pattern) : text_(pattern) {
     check_braces(segment, pattern);
   }
   segments_ = std::move(segments);
+  if (!exact_) memo_ = Memo::of(text_);
+}
+
+bool SitePattern::matches(const Site& site) const {
+  if (exact_) return site.name() == text_;
+  const std::lock_guard lock(memo_->mutex);
+  if (site.id() >= memo_->answers.size()) memo_->answers.resize(site.id() + 1, Memo::unknown);
+  Memo::Answer& answer = memo_->answers[site.id()];
+  if (answer == Memo::unknown) answer = matches(site.name()) ? Memo::yes : Memo::no;
+  return answer == Memo::yes;
 }
 
 bool SitePattern::matches(std::string_view name) const {

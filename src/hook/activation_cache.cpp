@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <limits>
@@ -103,13 +104,21 @@ Reduce reduce_from_name(std::string_view name) {
                             ", got '", name, "'"));
 }
 
-void ActivationCache::Data::append(Record record) {
+void ActivationCache::Data::append(Record&& record) {
   const std::lock_guard lock(mutex);
-  const std::string& name = record.site.name();
-  auto [found, fresh] = by_name.try_emplace(name);
-  if (fresh) names.push_back(name);
-  found->second.push_back(records.size());
+  if (records.size() == records.capacity()) {
+    records.reserve(std::max<std::size_t>(64, 4 * records.capacity()));
+  }
   records.push_back(std::move(record));
+}
+
+void ActivationCache::Data::index() {
+  for (; indexed < records.size(); ++indexed) {
+    const std::string& name = records[indexed].site.name();
+    auto [found, fresh] = by_name.try_emplace(name);
+    if (fresh) names.push_back(name);
+    found->second.push_back(indexed);
+  }
 }
 
 Activation ActivationCache::Data::entry(const Record& record) const {
@@ -137,6 +146,7 @@ std::size_t ActivationCache::size() const {
 
 std::vector<std::string> ActivationCache::sites() const {
   const std::lock_guard lock(data_->mutex);
+  data_->index();
   return data_->names;
 }
 
@@ -150,12 +160,14 @@ std::vector<Activation> ActivationCache::entries() const {
 
 bool ActivationCache::contains(std::string_view name) const {
   const std::lock_guard lock(data_->mutex);
+  data_->index();
   return data_->by_name.contains(std::string(name));
 }
 
 std::vector<Activation> ActivationCache::find(std::string_view name,
                                               const EventFilter& filter) const {
   const std::lock_guard lock(data_->mutex);
+  data_->index();
   auto found = data_->by_name.find(std::string(name));
   if (found == data_->by_name.end()) {
     // 'layers.3.resid_post' may stand for 'vlm.layers.3.resid_post' where there is one tower.
@@ -279,6 +291,7 @@ void ActivationCache::clear() {
   data_->records.clear();
   data_->by_name.clear();
   data_->names.clear();
+  data_->indexed = 0;
 }
 
 }  // namespace tierod

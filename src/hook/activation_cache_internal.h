@@ -32,11 +32,15 @@ struct ActivationCache::Data {
 
   mutable std::mutex mutex;
   std::vector<Record> records;
-  /// Indices of the records of each site name, and the names in order of first capture.
+  /// Indices of the records of each site name, and the names in order of first capture: made when
+  /// somebody looks, for the first `indexed` records.
   std::unordered_map<std::string, std::vector<std::size_t>> by_name;
   std::vector<std::string> names;
+  std::size_t indexed = 0;
 
-  void append(Record record);
+  void append(Record&& record);
+  /// Bring the index up to date; the caller holds the mutex.
+  void index();
   Activation entry(const Record& record) const;
 };
 

@@ -22,12 +22,43 @@ using internal::list_text;
 SitePlan& SessionState::plan(const Site& site) {
   const std::uint32_t id = site.id();
   if (id >= plans.size()) plans.resize(std::max<std::size_t>(id + 1, plans.size() * 2));
-  std::unique_ptr<SitePlan>& plan = plans[id];
+  auto& plan = plans[id];
   if (!plan) {
-    plan = std::make_unique<SitePlan>(SitePlan{.site = site});
+    void* place = arena.allocate(sizeof(SitePlan), alignof(SitePlan));
+    plan.reset(new (place) SitePlan(site, &arena));
+    plan->spec = table.find(site);
     resolve(*plan);
   }
+  plan->seen = true;
   return *plan;
+}
+
+std::int32_t FireCounts::add(std::uint64_t context) {
+  if (counts_.empty() || counts_[last_].context != context) {
+    const auto at =
+        std::lower_bound(counts_.begin(), counts_.end(), context,
+                         [](const Count& count, std::uint64_t c) { return count.context < c; });
+    last_ = static_cast<std::size_t>(at - counts_.begin());
+    if (at == counts_.end() || at->context != context) counts_.insert(at, {context, 0});
+  }
+  return counts_[last_].fired++;
+}
+
+void SitePlan::restart() {
+  const auto forget = [](auto& uses) {
+    for (auto& use : uses) {
+      use.done = 0;
+      use.moments.reset();
+    }
+  };
+  forget(before);
+  forget(after);
+  forget(gradient_captures);
+  forget(edits);
+  forget(gradient_edits);
+  counts.clear();
+  gradient_events = 0;
+  seen = false;
 }
 
 void SessionState::resolve(SitePlan& plan) const {
@@ -39,7 +70,7 @@ void SessionState::resolve(SitePlan& plan) const {
     uses.push_back({&request, selection.all_events(), selection.whole_tensor()});
   };
   for (const CaptureRequest& request : captures) {
-    if (!request.pattern.matches(plan.site.name())) continue;
+    if (!request.pattern.matches(plan.site)) continue;
     if (request.options.gradient) {
       add(plan.gradient_captures, request);
     } else {
@@ -47,7 +78,7 @@ void SessionState::resolve(SitePlan& plan) const {
     }
   }
   for (const EditRequest& request : edits) {
-    if (!request.pattern.matches(plan.site.name())) continue;
+    if (!request.pattern.matches(plan.site)) continue;
     add(request.options.gradient ? plan.gradient_edits : plan.edits, request);
   }
   plan.active =
@@ -127,7 +158,8 @@ void check_declared(const SiteSpec& spec, const SitePlan& plan, std::int64_t sta
 }
 
 template <typename Request>
-void check_uses(const std::vector<Use<Request>>& uses, const SitePlan& plan, const char* what) {
+void check_uses(const std::pmr::vector<Use<Request>>& uses, const SitePlan& plan,
+                const char* what) {
   for (const Use<Request>& use : uses) {
     if (use.done > 0) continue;
     throw SiteError(cat("[hook.Session.close] ", what, " at '", plan.site.name(), "' (pattern '",
@@ -141,32 +173,39 @@ void check_uses(const std::vector<Use<Request>>& uses, const SitePlan& plan, con
 }  // namespace
 
 void SessionState::check_contract() const {
-  std::vector<std::string> seen;
-  std::unordered_set<std::string_view> fired_names;
-  for (const auto& plan : plans) {
-    if (!plan || (plan->counts.empty() && plan->active)) continue;
-    seen.push_back(plan->site.name());
-    fired_names.insert(plan->site.name());
+  const auto names_seen = [&] {
+    std::vector<std::string> names;
+    for (const auto& plan : plans) {
+      if (plan && plan->seen) names.push_back(plan->site.name());
+    }
+    return names;
+  };
+  std::unordered_set<const SiteSpec*> fired_specs;
+  if (!table.empty()) {
+    for (const auto& plan : plans) {
+      if (plan && plan->seen && plan->spec != nullptr) fired_specs.insert(plan->spec);
+    }
   }
   const auto check_pattern = [&](const SitePattern& pattern) {
     if (!table.empty()) {
       for (const SiteSpec* spec : table.match(pattern)) {
-        const bool fired = fired_names.contains(spec->site.name());
+        const bool fired = fired_specs.contains(spec);
         const bool optional =
             !spec->fires.empty() && std::all_of(spec->fires.begin(), spec->fires.end(),
                                                 [](const FireCount& f) { return f.min == 0; });
         if (fired || optional) continue;
-        throw SiteError(
-            cat("[hook.Session.close] '", spec->site.name(),
-                "' never fired, expected at least once; sites that fired: ", list_text(seen, 6),
-                "; was the model run inside of the session, and is this part of it "
-                "reached in eager mode?"));
+        throw SiteError(cat(
+            "[hook.Session.close] '", spec->site.name(),
+            "' never fired, expected at least once; sites that fired: ", list_text(names_seen(), 6),
+            "; was the model run inside of the session, and is this part of it "
+            "reached in eager mode?"));
       }
       return;
     }
-    for (const std::string& name : seen) {
-      if (pattern.matches(name)) return;
+    for (const auto& plan : plans) {
+      if (plan && plan->seen && pattern.matches(plan->site)) return;
     }
+    const std::vector<std::string> seen = names_seen();
     const auto near = nearest_names(pattern.text(), seen);
     throw SiteError(cat("[hook.Session.close] no site that fired matches '", pattern.text(), "'; ",
                         seen.empty()   ? std::string("no site fired at all: was the model run "
@@ -178,9 +217,8 @@ void SessionState::check_contract() const {
   for (const EditRequest& request : edits) check_pattern(request.pattern);
   for (const auto& plan : plans) {
     if (!plan || !plan->active || plan->counts.empty()) continue;
-    const SiteSpec* spec = table.find(plan->site.name());
-    if (spec != nullptr && runs_started > 0) {
-      check_declared(*spec, *plan, runs_started, runs_completed);
+    if (plan->spec != nullptr && runs_started > 0) {
+      check_declared(*plan->spec, *plan, runs_started, runs_completed);
     }
     check_uses(plan->before, *plan, "a capture");
     check_uses(plan->after, *plan, "a capture");
@@ -282,7 +320,7 @@ void Session::capture(std::string_view pattern, CaptureOptions options) {
   auto info = std::make_shared<CaptureInfo>(
       CaptureInfo{options.selection, options.reduce, options.when, options.gradient});
   state_->captures.push_back({std::move(parsed), std::move(options), std::move(info)});
-  if (state_->open) state_->resolve_again();
+  state_->resolve_again();
 }
 
 void Session::intervene(std::string_view pattern, Intervention intervention,
@@ -291,7 +329,7 @@ void Session::intervene(std::string_view pattern, Intervention intervention,
   SitePattern parsed(pattern);
   state_->check_edit(parsed, options);
   state_->edits.push_back({std::move(parsed), std::move(options), std::move(intervention), {}});
-  if (state_->open) state_->resolve_again();
+  state_->resolve_again();
 }
 
 void Session::intervene(std::string_view pattern, Callback callback, InterveneOptions options) {
@@ -304,7 +342,7 @@ void Session::intervene(std::string_view pattern, Callback callback, InterveneOp
   }
   state_->edits.push_back(
       {std::move(parsed), std::move(options), std::nullopt, std::move(callback)});
-  if (state_->open) state_->resolve_again();
+  state_->resolve_again();
 }
 
 void Session::set_spans(SpanTable spans) {
@@ -331,7 +369,9 @@ void Session::open() {
         "[hook.Session.open] a session cannot be opened from a callback without suspend()");
   }
   // A fresh start: counts and captures of an earlier opening do not mix with this one's.
-  state_->plans.clear();
+  for (const auto& plan : state_->plans) {
+    if (plan) plan->restart();
+  }
   state_->cache = ActivationCache();
   state_->runs_started = 0;
   state_->runs_completed = 0;
@@ -376,14 +416,19 @@ Moments Session::moments(std::string_view site) const {
   std::vector<std::string> names;
   const Moments* found = nullptr;
   for (const auto& plan : state_->plans) {
-    if (!plan || plan->moments.empty()) continue;
-    names.push_back(plan->site.name());
-    if (plan->site.name() != site) continue;
-    if (found != nullptr || plan->moments.size() > 1) {
-      throw SiteError(cat("[hook.Session.moments] several captures keep moments at '", site,
-                          "'; use a session of its own for each"));
+    if (!plan) continue;
+    for (const auto* uses : {&plan->before, &plan->after, &plan->gradient_captures}) {
+      for (const auto& use : *uses) {
+        if (!use.moments) continue;
+        names.push_back(plan->site.name());
+        if (plan->site.name() != site) continue;
+        if (found != nullptr) {
+          throw SiteError(cat("[hook.Session.moments] several captures keep moments at '", site,
+                              "'; use a session of its own for each"));
+        }
+        found = use.moments.get();
+      }
     }
-    found = &plan->moments.begin()->second;
   }
   if (found == nullptr) {
     throw SiteError(cat("[hook.Session.moments] no moments were kept at '", site,
@@ -414,7 +459,7 @@ std::vector<FireRecord> Session::fired() const {
 std::vector<std::string> Session::sites_seen() const {
   std::vector<std::string> names;
   for (const auto& plan : state_->plans) {
-    if (plan) names.push_back(plan->site.name());
+    if (plan && plan->seen) names.push_back(plan->site.name());
   }
   return names;
 }

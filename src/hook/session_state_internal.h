@@ -5,11 +5,11 @@
 #include <deque>
 #include <exception>
 #include <memory>
+#include <memory_resource>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "hook/activation_cache_internal.h"
@@ -88,22 +88,59 @@ struct Use {
   bool all_events;
   bool whole_tensor;
   std::int64_t done = 0;
+  /// Kept by captures that reduce to moments.
+  std::unique_ptr<Moments> moments{};
+};
+
+/// Count how often a site fired at each packed context.
+class FireCounts {
+ public:
+  explicit FireCounts(std::pmr::memory_resource* memory) : counts_(memory) {}
+  struct Count {
+    std::uint64_t context;
+    std::int32_t fired;
+  };
+
+  /// Count one firing and return how many there were before it.
+  std::int32_t add(std::uint64_t context);
+  /// Return the count of the last firing, or nullptr.
+  const Count* last() const { return counts_.empty() ? nullptr : &counts_[last_]; }
+  bool empty() const { return counts_.empty(); }
+  std::size_t size() const { return counts_.size(); }
+  void clear() { counts_.clear(); }
+  auto begin() const { return counts_.begin(); }
+  auto end() const { return counts_.end(); }
+
+ private:
+  // Sorted by context; a generation adds its contexts in order, at the end.
+  std::pmr::vector<Count> counts_;
+  std::size_t last_ = 0;
 };
 
 /// Hold everything that a session does at one site, resolved once when the site first fires.
 struct SitePlan {
+  SitePlan(Site s, std::pmr::memory_resource* memory)
+      : site(s),
+        before(memory),
+        after(memory),
+        gradient_captures(memory),
+        edits(memory),
+        gradient_edits(memory),
+        counts(memory) {}
+
   Site site;
+  /// What the model declares of the site; nullptr: nothing.
+  const SiteSpec* spec = nullptr;
   bool active = false;
-  std::vector<Use<CaptureRequest>> before, after, gradient_captures;
-  std::vector<Use<EditRequest>> edits, gradient_edits;
-  /// Number of firings at each packed context; the last one is at hand without a look-up.
-  std::unordered_map<std::uint64_t, std::int32_t> counts;
-  std::uint64_t last_context = ~std::uint64_t{0};
-  std::int32_t* last_count = nullptr;
+  bool seen = false;
+  std::pmr::vector<Use<CaptureRequest>> before, after, gradient_captures;
+  std::pmr::vector<Use<EditRequest>> edits, gradient_edits;
+  FireCounts counts;
   std::int64_t gradient_events = 0;
-  std::unordered_map<const CaptureRequest*, Moments> moments;
 
   bool wants_gradient() const { return !gradient_captures.empty() || !gradient_edits.empty(); }
+  /// Forget what happened; what is to be done stays.
+  void restart();
 };
 
 struct SessionState : std::enable_shared_from_this<SessionState> {
@@ -122,7 +159,12 @@ struct SessionState : std::enable_shared_from_this<SessionState> {
   std::mutex mutex;
   /// Guards what backward passes write, which may run on autograd's own threads.
   std::mutex gradient_mutex;
-  std::vector<std::unique_ptr<SitePlan>> plans;  // by Site::id()
+  /// Memory of the plans: a session for one forward makes hundreds, and frees them all at once.
+  std::pmr::monotonic_buffer_resource arena{std::size_t{16} << 10};
+  struct Destroy {
+    void operator()(SitePlan* plan) const { std::destroy_at(plan); }
+  };
+  std::vector<std::unique_ptr<SitePlan, Destroy>> plans;  // by Site::id()
   std::int64_t runs_started = 0;
   std::int64_t runs_completed = 0;
 
@@ -142,7 +184,7 @@ struct SessionState : std::enable_shared_from_this<SessionState> {
 
   SitePlan& plan(const Site& site);
   void resolve(SitePlan& plan) const;
-  /// Forget which sites do what: called when a request is added while the session is open.
+  /// Add a new request to the plans that exist.
   void resolve_again();
   void append(const SitePlan& plan, const internal::Context& context, std::int32_t call,
               const CaptureRequest& request, at::Tensor tensor, const at::Tensor& whole);

@@ -96,8 +96,8 @@ at::Tensor reduce_tokens(const Region& region, const at::Tensor& selected, Reduc
   return at::stack(rows);
 }
 
-void accumulate(SitePlan& plan, const CaptureRequest& request, const Region& region,
-                const at::Tensor& selected, const std::string& where) {
+void accumulate(Use<CaptureRequest>& use, const Region& region, const at::Tensor& selected,
+                const std::string& where) {
   at::Tensor rows = selected;
   const auto& layout = region.axes.layout;
   if (rows.dim() == 0 || (!layout.empty() && layout.back() != 'w' && layout.back() != 'd')) {
@@ -105,10 +105,11 @@ void accumulate(SitePlan& plan, const CaptureRequest& request, const Region& reg
                               layout, "'; declare the site's layout"));
   }
   rows = rows.reshape({-1, rows.size(-1)});
-  const bool covariance = request.options.reduce == Reduce::covariance;
-  auto [found, fresh] = plan.moments.try_emplace(&request, covariance);
+  if (!use.moments) {
+    use.moments = std::make_unique<Moments>(use.request->options.reduce == Reduce::covariance);
+  }
   try {
-    found->second.update(rows);
+    use.moments->update(rows);
   } catch (const NumericalError& error) {
     throw NumericalError(cat(where, " ", error.what()));
   }
@@ -137,7 +138,7 @@ void capture(Use<CaptureRequest>& use, const Part& part, const at::Tensor& x) {
   const at::Tensor selected = gather(region, source);
   const auto where = [&] { return where_text(part.event()); };
   if (options.reduce == Reduce::moments || options.reduce == Reduce::covariance) {
-    accumulate(*part.plan, request, region, selected, where());
+    accumulate(use, region, selected, where());
     ++use.done;
     return;
   }
@@ -314,12 +315,7 @@ struct GradientNode : torch::autograd::Function<GradientNode> {
 std::int32_t count_event(SitePlan& plan, const Context& context, Context& address,
                          bool recomputed) {
   if (!recomputed) {
-    const std::uint64_t packed = pack(context);
-    if (packed != plan.last_context || plan.last_count == nullptr) {
-      plan.last_count = &plan.counts[packed];  // references stay valid in an unordered_map
-      plan.last_context = packed;
-    }
-    return (*plan.last_count)++;
+    return plan.counts.add(pack(context));
   }
   const auto selects_some = [](const auto& uses) {
     for (const auto& use : uses) {
@@ -327,16 +323,17 @@ std::int32_t count_event(SitePlan& plan, const Context& context, Context& addres
     }
     return false;
   };
-  if (selects_some(plan.edits) && (plan.counts.size() > 1 || *plan.last_count > 1)) {
+  const FireCounts::Count* last = plan.counts.last();
+  if (last == nullptr) return 0;
+  if (selects_some(plan.edits) && (plan.counts.size() > 1 || last->fired > 1)) {
     throw StateError(cat("[hook.visit] at '", plan.site.name(),
                          "': a checkpoint recomputes a site that fired several times, and an edit "
                          "selects some of them by phase, step or call; turn checkpointing off"));
   }
-  if (plan.last_count == nullptr) return 0;
-  address.phase = static_cast<Phase>(plan.last_context >> 48);
-  address.branch = static_cast<std::uint16_t>(plan.last_context >> 32);
-  address.step = static_cast<std::int32_t>(plan.last_context & 0xFFFFFFFF);
-  return *plan.last_count - 1;
+  address.phase = static_cast<Phase>(last->context >> 48);
+  address.branch = static_cast<std::uint16_t>(last->context >> 32);
+  address.step = static_cast<std::int32_t>(last->context & 0xFFFFFFFF);
+  return last->fired - 1;
 }
 
 }  // namespace

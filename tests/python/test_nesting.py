@@ -179,3 +179,20 @@ def test_a_process_session_keeps_the_phases_of_threads_apart(model, ids):
     seen = sorted((e.event.phase, e.event.step) for e in session.cache.find(SITE))
     twice = [("prefill", -1), ("decode", 0), ("decode", 1), ("decode", 2)] * 2
     assert seen == sorted([("none", -1), *twice])
+
+
+def test_one_name_for_two_places_is_refused_while_both_are_open():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    first, second = (tierod.instrument(net, {"h": path}) for path in ("0", "1"))
+    with first.session() as session:
+        session.capture("h")
+        other = second.session()
+        other.capture("@0:out")
+        other.capture("h")
+        with pytest.raises(tierod.SiteError, match="'h' means '1' here, and '0'"):
+            other.open()
+        net(torch.ones(1, 2))
+    assert not any(m._forward_hooks for m in net)
+    with other:
+        net(torch.ones(1, 2))
+    assert torch.equal(other.cache["h"], net(torch.ones(1, 2)))

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,6 +76,8 @@ class TIEROD_API SitePattern {
   explicit SitePattern(std::string_view pattern);
 
   bool matches(std::string_view name) const;
+  /// Do the same, and remember the answer for the next SitePattern of this text.
+  bool matches(const Site& site) const;
   /// Tell whether the pattern is a plain name, without `*` or `{}`.
   bool is_exact() const noexcept { return exact_; }
   const std::string& text() const noexcept { return text_; }
@@ -83,6 +86,8 @@ class TIEROD_API SitePattern {
   std::string text_;
   std::vector<std::string> segments_;
   bool exact_ = true;
+  struct Memo;
+  std::shared_ptr<Memo> memo_;
 };
 
 /// Return up to `limit` of `candidates`, nearest to `name` by edit distance first; names that share

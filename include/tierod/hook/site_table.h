@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "tierod/core/event.h"
@@ -33,25 +33,27 @@ struct SiteSpec {
 };
 
 /// List the sites that a model declares. A session that has the table refuses unknown names and
-/// patterns without a match at once, and checks the counts when it closes.
+/// patterns without a match at once, and checks the counts when it closes. Immutable; copies share
+/// their contents.
 class TIEROD_API SiteTable {
  public:
-  SiteTable() = default;
+  SiteTable();
   /// @throws InvalidArgument if a name stands twice or a count has max < min or min < 0.
   explicit SiteTable(std::vector<SiteSpec> specs);
 
-  const std::vector<SiteSpec>& specs() const noexcept { return specs_; }
-  bool empty() const noexcept { return specs_.empty(); }
+  const std::vector<SiteSpec>& specs() const noexcept;
+  bool empty() const noexcept { return specs().empty(); }
   std::vector<std::string> names() const;
   /// Return the spec called `name`, or nullptr.
   const SiteSpec* find(std::string_view name) const;
+  const SiteSpec* find(const Site& site) const;
   /// Return the specs that `pattern` matches, in the order of the table.
   /// @throws SiteError with the nearest names if there is none.
-  std::vector<const SiteSpec*> match(const SitePattern& pattern) const;
+  const std::vector<const SiteSpec*>& match(const SitePattern& pattern) const;
 
  private:
-  std::vector<SiteSpec> specs_;
-  std::unordered_map<std::string, std::size_t> index_;
+  struct Data;
+  std::shared_ptr<const Data> data_;
 };
 
 }  // namespace tierod
