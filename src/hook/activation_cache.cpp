@@ -104,8 +104,22 @@ Reduce reduce_from_name(std::string_view name) {
                             ", got '", name, "'"));
 }
 
-void ActivationCache::Data::append(Record&& record) {
+void ActivationCache::Data::append(Record&& record,
+                                   const std::shared_ptr<const CaptureInfo>& info) {
   const std::lock_guard lock(mutex);
+  if (record.info >= infos.size()) infos.resize(record.info + std::size_t{1});
+  if (!infos[record.info]) infos[record.info] = info;
+  push(std::move(record));
+}
+
+void ActivationCache::Data::add(Record&& record, std::shared_ptr<const CaptureInfo> info) {
+  const std::lock_guard lock(mutex);
+  record.info = kAdded + static_cast<std::uint32_t>(added.size());
+  added.push_back(std::move(info));
+  push(std::move(record));
+}
+
+void ActivationCache::Data::push(Record&& record) {
   if (records.size() == records.capacity()) {
     records.reserve(std::max<std::size_t>(64, 4 * records.capacity()));
   }
@@ -122,17 +136,19 @@ void ActivationCache::Data::index() {
 }
 
 Activation ActivationCache::Data::entry(const Record& record) const {
+  const CaptureInfo& info =
+      record.info < kAdded ? *infos[record.info] : *added[record.info - kAdded];
   Activation activation{Event{record.site, record.phase, record.step,
                               internal::branch_text(record.branch), record.call},
                         record.tensor,
                         {},
-                        {record.site_shape.begin(), record.site_shape.end()},
-                        record.info->selection,
-                        record.info->reduce,
-                        record.info->when,
-                        record.info->gradient};
+                        record.site_shape ? *record.site_shape : record.tensor.sizes().vec(),
+                        info.selection,
+                        info.reduce,
+                        info.when,
+                        info.gradient};
   activation.layout = record.site.layout().empty()
-                          ? default_layout(record.site.name(), record.site_shape.size())
+                          ? default_layout(record.site.name(), activation.site_shape.size())
                           : record.site.layout();
   return activation;
 }
@@ -254,14 +270,11 @@ void ActivationCache::add(Activation activation) {
   auto info = std::make_shared<CaptureInfo>(
       CaptureInfo{activation.selection, activation.reduce, activation.when, activation.gradient});
   const Event& event = activation.event;
-  data_->append({event.site,
-                 event.phase,
-                 internal::branch_id(event.branch),
-                 static_cast<std::int32_t>(event.step),
-                 static_cast<std::int32_t>(event.call),
-                 std::move(info),
-                 std::move(activation.tensor),
-                 {activation.site_shape.begin(), activation.site_shape.end()}});
+  data_->add({event.site, event.phase, internal::branch_id(event.branch),
+              static_cast<std::int32_t>(event.step), static_cast<std::int32_t>(event.call), 0,
+              std::move(activation.tensor),
+              std::make_unique<const std::vector<std::int64_t>>(activation.site_shape)},
+             std::move(info));
 }
 
 ActivationCache ActivationCache::filtered(
@@ -289,6 +302,8 @@ ActivationCache ActivationCache::to(std::optional<c10::Device> device,
 void ActivationCache::clear() {
   const std::lock_guard lock(data_->mutex);
   data_->records.clear();
+  data_->infos.clear();
+  data_->added.clear();
   data_->by_name.clear();
   data_->names.clear();
   data_->indexed = 0;

@@ -25,20 +25,31 @@ struct ActivationCache::Data {
     std::uint16_t branch;
     std::int32_t step;
     std::int32_t call;
-    std::shared_ptr<const CaptureInfo> info;
+    /// The request's number, or kAdded plus an index into `added`.
+    std::uint32_t info;
     at::Tensor tensor;
-    c10::SmallVector<std::int64_t, 4> site_shape;
+    /// Absent where it is the tensor's own shape.
+    std::unique_ptr<const std::vector<std::int64_t>> site_shape;
   };
 
   mutable std::mutex mutex;
   std::vector<Record> records;
+  /// What the records were captured with: by number of the session's request, and for entries that
+  /// came by add().
+  std::vector<std::shared_ptr<const CaptureInfo>> infos;
+  std::vector<std::shared_ptr<const CaptureInfo>> added;
+  static constexpr std::uint32_t kAdded = std::uint32_t{1} << 31;
   /// Indices of the records of each site name, and the names in order of first capture: made when
   /// somebody looks, for the first `indexed` records.
   std::unordered_map<std::string, std::vector<std::size_t>> by_name;
   std::vector<std::string> names;
   std::size_t indexed = 0;
 
-  void append(Record&& record);
+  /// Add a record of the request number `record.info`, whose info is `info`.
+  void append(Record&& record, const std::shared_ptr<const CaptureInfo>& info);
+  /// Add a record without a request.
+  void add(Record&& record, std::shared_ptr<const CaptureInfo> info);
+  void push(Record&& record);
   /// Bring the index up to date; the caller holds the mutex.
   void index();
   Activation entry(const Record& record) const;

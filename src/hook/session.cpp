@@ -81,6 +81,9 @@ void SessionState::resolve(SitePlan& plan) const {
     if (!request.pattern.matches(plan.site)) continue;
     add(request.options.gradient ? plan.gradient_edits : plan.edits, request);
   }
+  const auto keeps_whole = [](const auto& use) { return use.request->keeps_whole(); };
+  plan.simple = plan.before.empty() && plan.edits.empty() && !plan.wants_gradient() &&
+                std::all_of(plan.after.begin(), plan.after.end(), keeps_whole);
   plan.active =
       !plan.before.empty() || !plan.after.empty() || !plan.edits.empty() || plan.wants_gradient();
 }
@@ -94,10 +97,13 @@ void SessionState::resolve_again() {
 void SessionState::append(const SitePlan& plan, const internal::Context& context, std::int32_t call,
                           const CaptureRequest& request, at::Tensor tensor,
                           const at::Tensor& whole) {
-  cache.data_->append(
-      {plan.site, context.phase, context.branch, context.step, call, request.info,
-       std::move(tensor),
-       c10::SmallVector<std::int64_t, 4>(whole.sizes().begin(), whole.sizes().end())});
+  std::unique_ptr<const std::vector<std::int64_t>> shape;
+  if (!tensor.sizes().equals(whole.sizes())) {
+    shape = std::make_unique<const std::vector<std::int64_t>>(whole.sizes().vec());
+  }
+  cache.data_->append({plan.site, context.phase, context.branch, context.step, call, request.number,
+                       std::move(tensor), std::move(shape)},
+                      request.info);
 }
 
 void SessionState::leave() noexcept {
@@ -319,7 +325,8 @@ void Session::capture(std::string_view pattern, CaptureOptions options) {
   state_->check_capture(parsed, options);
   auto info = std::make_shared<CaptureInfo>(
       CaptureInfo{options.selection, options.reduce, options.when, options.gradient});
-  state_->captures.push_back({std::move(parsed), std::move(options), std::move(info)});
+  const auto number = static_cast<std::uint32_t>(state_->captures.size());
+  state_->captures.push_back({std::move(parsed), std::move(options), std::move(info), number});
   state_->resolve_again();
 }
 

@@ -72,6 +72,15 @@ struct CaptureRequest {
   SitePattern pattern;
   CaptureOptions options;
   std::shared_ptr<const CaptureInfo> info;
+  /// The place in SessionState::captures.
+  std::uint32_t number = 0;
+
+  /// Tell whether the activation is kept as it is: the whole of it, at every event.
+  bool keeps_whole() const {
+    return options.selection.whole_tensor() && options.selection.all_events() &&
+           options.reduce == Reduce::none && !options.dtype && !options.device &&
+           !options.keep_graph && !options.gradient;
+  }
 };
 
 struct EditRequest {
@@ -133,6 +142,8 @@ struct SitePlan {
   const SiteSpec* spec = nullptr;
   bool active = false;
   bool seen = false;
+  /// All there is to do is to keep whole tensors.
+  bool simple = false;
   std::pmr::vector<Use<CaptureRequest>> before, after, gradient_captures;
   std::pmr::vector<Use<EditRequest>> edits, gradient_edits;
   FireCounts counts;

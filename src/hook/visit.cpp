@@ -115,17 +115,18 @@ void accumulate(Use<CaptureRequest>& use, const Region& region, const at::Tensor
   }
 }
 
+at::Tensor kept_whole(const at::Tensor& x, const CaptureOptions& options) {
+  if (options.copy) return pooled_copy(x);
+  return x.requires_grad() ? x.detach() : x;
+}
+
 void capture(Use<CaptureRequest>& use, const Part& part, const at::Tensor& x) {
   if (!selects(use, part)) return;
   const CaptureRequest& request = *use.request;
   const CaptureOptions& options = request.options;
   const bool keep_graph = options.keep_graph;
-  const bool plain = use.whole_tensor && options.reduce == Reduce::none && !options.dtype &&
-                     !options.device && !keep_graph;
-  if (plain) {
-    // The hot path: no index, no conversion, at most one copy.
-    at::Tensor kept = options.copy ? pooled_copy(x) : (x.requires_grad() ? x.detach() : x);
-    part.session->append(*part.plan, part.context, part.call, request, std::move(kept), x);
+  if (request.keeps_whole()) {
+    part.session->append(*part.plan, part.context, part.call, request, kept_whole(x, options), x);
     ++use.done;
     return;
   }
@@ -338,7 +339,39 @@ std::int32_t count_event(SitePlan& plan, const Context& context, Context& addres
 
 }  // namespace
 
+/// Return the one session that acts here, if it does no more at `site` than keep whole tensors.
+SessionState* simple_session(const at::Tensor& x, const Context& context) {
+  const ThreadState& thread = thread_state();
+  const bool alone = thread.stack.size() == 1 && thread.hidden_below == 0 && !thread.in_callback &&
+                     ProcessSessions::instance().count.load(std::memory_order_acquire) == 0;
+  if (!alone || !x.is_cpu()) return nullptr;
+  SessionState* session = thread.stack.front().get();
+  return session->sees(context) ? session : nullptr;
+}
+
+/// The same as the steps of visit(), for what is most common. In a model every line of memory that
+/// a visit touches comes from a cold cache, and this touches few.
+bool visit_simple(const at::Tensor& x, const Site& site, const Context& context) {
+  SessionState* session = simple_session(x, context);
+  if (session == nullptr) return false;
+  SitePlan& plan = session->plan(site);
+  if (!plan.active) return true;
+  if (!plan.simple || in_backward()) return false;
+  const std::int32_t call = plan.counts.add(pack(context));
+  try {
+    for (auto& use : plan.after) {
+      session->append(plan, context, call, *use.request, kept_whole(x, use.request->options), x);
+      ++use.done;
+    }
+  } catch (...) {  // memory
+    if (!session->pending) session->pending = std::current_exception();
+    throw;
+  }
+  return true;
+}
+
 at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) {
+  if (visit_simple(x, site, context)) return x;
   const ActiveSessions sessions;
   if (sessions.empty()) return x;
   check_not_reentrant(site);
