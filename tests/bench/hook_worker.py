@@ -357,6 +357,23 @@ def matmul(_shape: str) -> Call:
     return lambda: torch.mm(a, b, out=out)
 
 
+def products(shape: str) -> Call:
+    """The model's products with its weights alone, which come from memory anew in each forward."""
+    weights, tokens = data(shape)
+    rows, width = tokens.numel(), SHAPES[shape].width
+    inputs = {size: torch.randn(rows, size) for size in (width, SHAPES[shape].mlp)}
+    pairs = [(w, weights[key[:-1] + "b"]) for key, w in weights.items()
+             if key.endswith((".qkv.w", ".proj.w", ".fc.w", ".out.w"))]  # fmt: skip
+    head = weights["head.w"]
+
+    def run() -> None:
+        for w, b in pairs:
+            torch.addmm(b, inputs[w.shape[0]], w)
+        torch.mm(inputs[width], head)
+
+    return run
+
+
 CONTENDERS: dict[str, Callable[[str], Call]] = {
     "plain_bare": plain_bare,
     "hf_bare": hf_bare,
@@ -380,6 +397,7 @@ CONTENDERS: dict[str, Callable[[str], Call]] = {
     "tierod_steady": tierod_steady,
     "tierod_fresh": tierod_fresh,
     "matmul": matmul,
+    "products": products,
 }
 DISTRIBUTIONS = ("torch", "transformers", "transformer-lens", "nnsight", "pyvene", "tdhook")
 
