@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 #include "stats/check_internal.h"
 #include "stats/permutation_internal.h"
@@ -51,9 +52,9 @@ MaxT max_t(std::span<const double> observed, std::span<const double> permuted, d
     out.step_down[site] = permutation_p(count_reaching(largest, observed[site]), count);
   }
   double before = 0;
-  for (auto site = order.rbegin(); site != order.rend(); ++site) {
-    before = out.step_down[*site] = std::max(before, out.step_down[*site]);
-    out.single_step[*site] = permutation_p(count_reaching(largest, observed[*site]), count);
+  for (const std::size_t site : std::views::reverse(order)) {
+    before = out.step_down[site] = std::max(before, out.step_down[site]);
+    out.single_step[site] = permutation_p(count_reaching(largest, observed[site]), count);
   }
   std::sort(largest.begin(), largest.end());
   // single_step <= alpha allows this many maxima at or above T
