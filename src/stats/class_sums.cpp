@@ -53,9 +53,9 @@ ClassSums::ClassSums(const at::Tensor& rows, std::span<const std::uint8_t> label
 
   sums_ = at::zeros({2, count, d}, f64());
   counts_ = at::zeros({2, count}, f64());
-  double* sums = sums_.mutable_data_ptr<double>();
-  double* counts = counts_.mutable_data_ptr<double>();
-  const double* row = x.const_data_ptr<double>();
+  auto* sums = sums_.mutable_data_ptr<double>();
+  auto* counts = counts_.mutable_data_ptr<double>();
+  const auto* row = x.const_data_ptr<double>();
   for (std::size_t i = 0; i < n; ++i, row += d) {
     const std::int64_t cell = labels[i] * count + clusters.of_row()[i];
     counts[cell] += 1;
@@ -64,7 +64,7 @@ ClassSums::ClassSums(const at::Tensor& rows, std::span<const std::uint8_t> label
   }
   const at::Tensor filled = counts_.flatten().nonzero().flatten();
   cell_sums_ = sums_.view({2 * count, d}).index_select(0, filled);
-  const std::int64_t* cell = filled.const_data_ptr<std::int64_t>();
+  const auto* cell = filled.const_data_ptr<std::int64_t>();
   for (std::int64_t i = 0; i < filled.numel(); ++i) {
     cells_.push_back({.cls = static_cast<std::size_t>(cell[i] / count),
                       .cluster = static_cast<std::size_t>(cell[i] % count),
@@ -92,8 +92,8 @@ at::Tensor ClassSums::mean_differences(const at::Tensor& weights) const {
   }
   const at::Tensor w = weights.detach().to(at::kCPU, at::kDouble).contiguous();
   at::Tensor a = at::empty({w.size(0), length(cells_.size())}, f64());
-  const double* from = w.const_data_ptr<double>();
-  double* to = a.mutable_data_ptr<double>();
+  const auto* from = w.const_data_ptr<double>();
+  auto* to = a.mutable_data_ptr<double>();
   for (std::int64_t r = 0; r < w.size(0); ++r) {
     coefficients(from + r * w.size(1), to + r * a.size(1));
   }
@@ -111,7 +111,7 @@ at::Tensor ClassSums::bootstrap(std::size_t replicates, std::uint64_t seed,
   at::Tensor a = at::empty({length(kBlock), length(cells_.size())}, f64());
   // Blocks lie on multiples of kBlock of the replicates' own numbers.
   for (std::size_t block = first / kBlock * kBlock; block < last; block += kBlock) {
-    double* row = a.mutable_data_ptr<double>();
+    auto* row = a.mutable_data_ptr<double>();
     for (std::size_t r = 0; r < kBlock; ++r, row += cells_.size()) {
       bootstrap_weights(seed, block + r, weights);
       coefficients(weights.data(), row);
@@ -132,7 +132,7 @@ at::Tensor ClassSums::jackknife(std::size_t blocks, std::uint64_t seed) const {
   const c10::InferenceMode normal(false);
   const std::vector<std::uint32_t> block = jackknife_blocks(clusters(), blocks, seed);
   at::Tensor weights = at::ones({length(blocks), length(clusters())}, f64());
-  double* w = weights.mutable_data_ptr<double>();
+  auto* w = weights.mutable_data_ptr<double>();
   for (std::size_t g = 0; g < block.size(); ++g) w[block[g] * clusters() + g] = 0;
   at::Tensor out = mean_differences(weights);
   const at::Tensor lost = at::isfinite(out.select(1, 0)).logical_not();

@@ -51,7 +51,7 @@ std::vector<double> distances(const at::Tensor& x, const at::Tensor& contrasts) 
     sum.add_(at::mm(d, contrasts).mul_(contrasts.narrow(0, begin, size)).sum(0));
   }
   const at::Tensor out = sum.neg().contiguous();
-  const double* p = out.const_data_ptr<double>();
+  const auto* p = out.const_data_ptr<double>();
   return {p, p + out.numel()};
 }
 

@@ -151,14 +151,14 @@ void site_statistics(const at::Tensor& gram, const Design& design, std::size_t b
                      std::span<double> out) {
   const std::size_t groups = design.groups, total = out.size();
   const at::Tensor all = gram.sum(0);
-  const double* totals = all.const_data_ptr<double>();
+  const auto* totals = all.const_data_ptr<double>();
   at::Tensor y = at::empty({length(batch), length(groups)}, gram.options());
   for (std::size_t begin = 0; begin < total; begin += batch) {
     const std::size_t size = std::min(batch, total - begin);
     const std::uint8_t* labels = design.labels.data() + begin * groups;
     std::copy_n(labels, size * groups, y.mutable_data_ptr<double>());
     const at::Tensor sums = at::mm(y, gram);
-    const double* row = sums.const_data_ptr<double>();
+    const auto* row = sums.const_data_ptr<double>();
     for (std::size_t i = 0; i < size; ++i, row += groups, labels += groups) {
       const std::size_t ones = design.ones[(begin + i) / (design.permutations + 1)];
       out[begin + i] = cross_fitted_t(design, labels, ones, row, totals);

@@ -25,7 +25,8 @@ TIEROD_API double energy_distance(const at::Tensor& rows, std::span<const std::u
 /// `permutation_test` does: between whole groups within strata. To permute labels within each
 /// scene, make every row a group of its own and the scene its stratum.
 ///
-/// The distances [n, n] are computed in blocks of rows, once; memory is 16 n permutations bytes.
+/// The distances [n, n] are computed once, 512 rows at a time, and never kept; memory is 8 n
+/// (permutations + 512) bytes.
 /// @throws as `energy_distance` and the constructor of `GroupPermutation`.
 TIEROD_API PermutationResult energy_distance_test(const at::Tensor& rows,
                                                   std::span<const std::uint8_t> labels,

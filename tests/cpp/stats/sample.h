@@ -3,9 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
+#include "message_of.h"
 #include "tierod/core/random.h"
 
 namespace tierod::stats {
@@ -34,17 +34,6 @@ inline std::vector<std::uint8_t> alternating(std::size_t n) {
   std::vector<std::uint8_t> out(n);
   for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<std::uint8_t>(i % 2);
   return out;
-}
-
-/// Return the message of what `call` throws as E; the empty text if it throws nothing.
-template <typename E, typename Call>
-std::string message_of(const Call& call) {
-  try {
-    call();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return {};
 }
 
 }  // namespace tierod::stats
