@@ -19,7 +19,8 @@ using tierod::internal::Ranked;
 
 namespace {
 
-// Measured: with fewer clusters bootstrap intervals are too short (methods 0.5).
+// Measured: with fewer clusters bootstrap intervals are too short
+// (docs/benchmarks/stats_tables.md).
 constexpr std::size_t kBootstrapClusters = 30;
 
 void check_scores(std::span<const double> scores, std::span<const std::uint8_t> labels,

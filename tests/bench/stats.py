@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Bench of the stats room: resampling with refits against NumPy and scikit-learn.
 
-usage: stats.py [--quick] [--only NAME] [--record] [--build-dir DIR] | stats.py --tables
+usage: stats.py [--quick] [--only NAME] [--record] [--build-dir DIR]
+       stats.py --tables [--quick] [--record]
 
 Prints one JSON object a line; see README.md beside this file. Never fails on a time. `--tables`
-prints the coverage and false-positive tables of the methods instead.
+prints tables of coverage and false-positive rates instead, and with `--record` writes them
+to docs/benchmarks/stats_tables.md.
 """
 
 from __future__ import annotations
@@ -117,19 +119,21 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under 60 s")
     parser.add_argument("--only", metavar="NAME", help="only the lines whose name contains NAME")
     parser.add_argument("--record", action="store_true", help="write docs/benchmarks/stats.jsonl")
-    parser.add_argument("--tables", action="store_true", help="print the tables of the methods")
+    parser.add_argument("--tables", action="store_true", help="print tables of error rates")
     parser.add_argument("--build-dir", help="a configured build folder (default build/release)")
     options = parser.parse_args()
     environment = {"PYTHONPATH": package_path(options.build_dir)}
+    if options.record and (options.quick or options.only):
+        parser.error("--record writes a full run: leave --quick and --only out")
     if options.tables:
         script = Path(__file__).with_name("stats_tables.py")
-        command = [str(host_python()), str(script), *(["--quick"] if options.quick else [])]
+        command = [str(host_python()), str(script)]
+        command += ["--quick"] if options.quick else []
+        command += ["--record"] if options.record else []
         return subprocess.run(command, env=os.environ | environment, check=False).returncode
     wanted = [name for name in LINES if options.only is None or options.only in name]
     if not wanted:
         parser.error(f"no line is called like {options.only!r}; there are {', '.join(LINES)}")
-    if options.record and (options.quick or options.only):
-        parser.error("--record writes a full run: leave --quick and --only out")
 
     report = Reporter()
     for name in wanted:

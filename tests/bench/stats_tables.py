@@ -1,6 +1,6 @@
-"""Reprint the figures of the methods' facts 0.3 to 0.6, and of the statistical traps, by simulation.
+"""Print coverage and false-positive rates by simulation: of the methods, and of what traps give.
 
-usage: stats_tables.py [--quick]
+usage: stats_tables.py [--quick] [--record]
 
 Every table is Markdown, with the standard error of a rate in its caption. The worlds are those of
 `tests/python/simulate.py` and the ones below.
@@ -24,14 +24,22 @@ import simulate
 
 from tierod import stats
 
+TABLES = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "stats_tables.md"
+PAGE = ["# Error rates of the statistics", ""]
+
+
+def say(text: str) -> None:
+    PAGE.append(text)
+    print(text, flush=True)
+
 
 def table(title: str, head: list[str], rows: list[list[object]]) -> None:
-    print(f"\n### {title}\n")
-    print("| " + " | ".join(head) + " |")
-    print("|" + "---|" * len(head))
+    say(f"\n## {title}\n")
+    say("| " + " | ".join(head) + " |")
+    say("|" + "---|" * len(head))
     for row in rows:
         cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
-        print("| " + " | ".join(cells) + " |", flush=True)
+        say("| " + " | ".join(cells) + " |")
 
 
 def isotropic_null(trials: int, correlation: float, n: int = 400, width: int = 64, seed: int = 0):
@@ -119,15 +127,21 @@ def erased_auroc(n: int, width: int, seed: int = 0, test: int = 2000, separation
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the trials")
-    scale = 0.1 if parser.parse_args().quick else 1.0
+    parser.add_argument("--record", action="store_true", help=f"write {TABLES.name}")
+    options = parser.parse_args()
+    scale = 0.1 if options.quick else 1.0
 
     def trials(full: int) -> int:
         return max(20, int(scale * full))
 
-    print(f"Standard error of a rate near .05: {math.sqrt(0.0475 / trials(2000)):.3f}.")
+    say(
+        "Printed by `tests/bench/stats.py --tables`; the worlds are in `tests/python/simulate.py` and in "
+        "the script."
+    )
+    say(f"A rate near .05 has a standard error of {math.sqrt(0.0475 / trials(2000)):.3f} or so.")
     n = trials(1000)
     table(
-        "0.3 Unused concept called used (want .05)",
+        "Unused concept called used (want .05)",
         [
             "co-occurrence",
             "beyond isotropic directions",
@@ -143,13 +157,13 @@ def main() -> int:
             fixed, refit = simulate.false_used(n if width == 64 else n // 2, n_fit=fit, width=width)
             rows.append([width, fit, fixed, refit])
     table(
-        "0.4 Unused concept called used along an estimated direction (want .05)",
+        "Unused concept called used along an estimated direction (want .05)",
         ["width", "scenes of the fit", "direction taken as fixed", "delete-group jackknife"],
         rows,
     )
     frame, grouped = scene_constant_labels()
     table(
-        "0.5 AUROC of random labels that are constant within scenes (want .5)",
+        "AUROC of random labels that are constant within scenes (want .5)",
         ["frame folds", "grouped folds"],
         [[frame, grouped]],
     )
@@ -163,13 +177,13 @@ def main() -> int:
         for groups in (8, 12, 20, 30, 60)
     ]
     head = [f"{m}, {s}" for m in ("t", "percentile", "BCa") for s in ("normal", "skewed")]
-    table("0.5 Coverage of 95 % intervals by clusters", ["clusters", *head], rows)
+    table("Coverage of 95 % intervals by clusters", ["clusters", *head], rows)
     rows = [
         [icc, 1 + 39 * icc, simulate.coverage("frame", 40, trials(500), rows=40, icc=icc)]
         for icc in (0.1, 0.3)
     ]
     table(
-        "0.5 Coverage of a 95 % bootstrap over frames, 40 scenes of 40",
+        "Coverage of a 95 % bootstrap over frames, 40 scenes of 40",
         ["icc", "design effect", "coverage"],
         rows,
     )
@@ -184,7 +198,7 @@ def main() -> int:
         if scale == 1 or n < 2000
     ]
     table(
-        "0.6 AUROC of a fresh probe on held-out data after rank-1 erasure (want .5)",
+        "AUROC of a fresh probe on held-out data after rank-1 erasure (want .5)",
         ["width", "rows of the fit", "AUROC"],
         rows,
     )
@@ -196,6 +210,8 @@ def main() -> int:
         ["correlation of layers", "p of the best layer", "max-T p"],
         rows,
     )
+    if options.record:
+        TABLES.write_text("\n".join(PAGE) + "\n")
     return 0
 
 

@@ -38,7 +38,7 @@ TIEROD_API Interval t_interval(double estimate, double standard_error, double df
                                double confidence = 0.95);
 
 /// Return the t interval of the mean of cluster means: every cluster counts once, G - 1 degrees of
-/// freedom. It keeps its coverage from about 8 clusters on, which bootstraps do not (methods 0.5).
+/// freedom. It keeps its coverage from about 8 clusters on, bootstraps only from about 30.
 ///
 /// @param values  one number a row [n], any unit; the interval has the same unit
 /// @param groups  the independent unit (scene, route) of each row [n]

@@ -45,7 +45,7 @@ struct TIEROD_API RefitInterval {
 
 /// Return theta +- t sqrt(V_A + V_C), t with min(K, G) - 1 degrees of freedom: V_A from K
 /// delete-group refits of the direction, each evaluated on the same test scenes, V_C = s^2 / G of
-/// the G test clusters' contributions (tierod's methods, section 3). With V_C alone the direction
+/// the G test clusters' contributions (docs/stats.md). With V_C alone the direction
 /// counts as known, and an unused concept is called used nearly always.
 ///
 /// @param test    the estimate on the test clusters and their contributions, from
