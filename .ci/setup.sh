@@ -31,6 +31,7 @@ missing_packages() {
   have ccache || need+=(ccache)
   [[ -e /usr/include/gtest/gtest.h ]] || need+=(libgtest-dev)
   [[ -e /usr/include/nlohmann/json.hpp ]] || need+=(nlohmann-json3-dev)
+  [[ -e /usr/include/boost/math/distributions/students_t.hpp ]] || need+=(libboost-dev)
   if have "$python"; then
     "$python" -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)
     "$python" -c 'import os, sysconfig, sys

@@ -1,6 +1,8 @@
 # libtierod: the whole C++ side, Python-free, owner of the single TORCH_LIBRARY(tierod, m).
 include(GenerateExportHeader)
 find_package(nlohmann_json 3.10 REQUIRED)
+# Headers only: the distributions of Boost.Math.
+find_package(Boost 1.74 REQUIRED CONFIG)
 
 file(GLOB _core_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/core/*.cpp")
 file(GLOB _room_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/*/*.cpp")
@@ -31,7 +33,8 @@ target_include_directories(tierod
   PRIVATE "${PROJECT_SOURCE_DIR}/src")
 target_link_libraries(tierod
   PUBLIC torch torch_library c10
-  PRIVATE $<BUILD_INTERFACE:tierod_warnings> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+  PRIVATE $<BUILD_INTERFACE:tierod_warnings> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>
+          $<BUILD_INTERFACE:Boost::headers>)
 
 # No VERSION or SOVERSION: a wheel turns the symlinks into copies.
 set_target_properties(tierod PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${TIEROD_PYTHON_BUILD_DIR}")

@@ -46,6 +46,7 @@ class PythonError : public std::exception {
 
 void bind_core(py::module_& m);
 void bind_stats(py::module_& m);
+void bind_resampling(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
 

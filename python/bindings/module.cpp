@@ -4,6 +4,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "C++ side of tierod; import tierod instead.";
   tierod::bindings::bind_core(m);
   tierod::bindings::bind_stats(m);
+  tierod::bindings::bind_resampling(m);
   tierod::bindings::bind_hook(m);
   tierod::bindings::bind_module_hook(m);
 }

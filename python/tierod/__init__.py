@@ -16,7 +16,7 @@ if _sys.getdlopenflags() & _os.RTLD_GLOBAL:
 
 import torch as _torch
 
-from tierod import _core
+from tierod import _core, stats
 from tierod._core import (
     Activation,
     BranchScope,
@@ -87,5 +87,6 @@ __all__ = [
     "run_with_hooks",
     "set_buffer_pool_limit",
     "site_alias",
+    "stats",
     "suspend",
 ]

@@ -7,46 +7,117 @@ from __future__ import annotations
 import collections.abc
 import typing
 
+import numpy
+import numpy.typing
 import torch
 
 __all__: list[str] = [
     "Activation",
     "ActivationCache",
+    "Alternative",
+    "BootstrapMethod",
+    "BootstrapOptions",
+    "BootstrapResult",
     "BranchScope",
+    "Calibration",
+    "CalibrationBin",
+    "ClassSums",
+    "ClusterDesign",
     "CounterRandom",
+    "Equivalence",
     "Error",
     "Event",
+    "GroupPermutation",
+    "GroupPlan",
     "HookAborted",
+    "Influence",
+    "Interval",
     "Intervention",
     "InvalidArgument",
     "IoError",
+    "MaxT",
     "ModuleHook",
     "Moments",
     "NumericalError",
     "OutOfRange",
+    "PermutationOptions",
+    "PermutationResult",
+    "PermutationUnit",
     "PhaseScope",
     "ProcessSession",
+    "RankingMeasure",
+    "RankingMethod",
+    "RankingOptions",
+    "RefitInterval",
     "Session",
     "Site",
     "SiteError",
+    "SiteMaxT",
     "SitePattern",
     "SiteTable",
     "StateError",
     "Suspend",
+    "Trend",
+    "TrendMethod",
+    "auprc",
+    "auroc",
+    "auroc_influence",
+    "balanced_influence",
+    "benjamini_hochberg",
+    "benjamini_yekutieli",
+    "bootstrap_weights",
     "buffer_pool_idle_bytes",
+    "calibration",
     "check_selection",
+    "cluster_bootstrap",
+    "cluster_design",
+    "cluster_mean_sd",
+    "cluster_t_interval",
+    "cluster_tost",
     "default_layout",
+    "delete_group_refits",
+    "delete_group_variance",
+    "energy_distance",
+    "energy_distance_test",
+    "equivalence_power",
+    "groups_for_effect",
+    "groups_for_equivalence",
+    "holm",
     "hook_point",
+    "influence_interval",
+    "influence_variance",
+    "jackknife_blocks",
+    "jackknife_interval",
+    "max_t",
+    "mean_influence",
     "nearest_names",
+    "normal_cdf",
+    "normal_quantile",
     "open_session_count",
+    "page_trend",
+    "permutation_test",
+    "permutations_needed",
     "philox4x32",
     "pooled_copy",
+    "ranking_difference",
+    "ranking_interval",
+    "ratio_of_sums",
+    "refit_interval",
     "run_completed",
     "run_started",
     "set_buffer_pool_limit",
     "sha256_hex",
     "site_alias",
     "suspend_depth",
+    "site_max_t",
+    "student_t_cdf",
+    "student_t_quantile",
+    "student_t_sf",
+    "t_interval",
+    "t_test",
+    "t_test_power",
+    "tost",
+    "tost_between",
     "version",
 ]
 
@@ -171,6 +242,529 @@ class Moments:
     def has_covariance(self) -> bool: ...
     @property
     def width(self) -> int: ...
+
+class Interval:
+    """
+    An estimate with its two-sided confidence interval.
+    """
+    def __repr__(self) -> str: ...
+    def excludes(self, value: typing.SupportsFloat | typing.SupportsIndex) -> bool:
+        """
+        Tell whether value lies outside of [low, high].
+        """
+    def inside(
+        self,
+        lower: typing.SupportsFloat | typing.SupportsIndex,
+        upper: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> bool:
+        """
+        Tell whether the whole interval lies inside of (lower, upper).
+        """
+    @property
+    def clusters(self) -> int: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def df(self) -> float: ...
+    @property
+    def estimate(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def standard_error(self) -> float: ...
+
+class Influence:
+    """
+    An estimate and what each cluster contributes to it.
+    """
+    def __init__(
+        self,
+        estimate: typing.SupportsFloat | typing.SupportsIndex,
+        contributions: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    ) -> None: ...
+    @property
+    def contributions(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def estimate(self) -> float: ...
+
+class Equivalence:
+    """
+    Two one-sided tests within margins.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def equivalent(self) -> bool: ...
+    @property
+    def interval(self) -> Interval: ...
+    @property
+    def lower(self) -> float: ...
+    @property
+    def p(self) -> float: ...
+    @property
+    def p_lower(self) -> float: ...
+    @property
+    def p_upper(self) -> float: ...
+    @property
+    def upper(self) -> float: ...
+
+class ClusterDesign:
+    """
+    How much rows of one cluster repeat each other.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def between_variance(self) -> float: ...
+    @property
+    def clusters(self) -> int: ...
+    @property
+    def design_effect(self) -> float: ...
+    @property
+    def effective_rows(self) -> float: ...
+    @property
+    def icc(self) -> float: ...
+    @property
+    def mean_cluster_rows(self) -> float: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def within_variance(self) -> float: ...
+
+class GroupPlan:
+    """
+    How many groups a claim needs.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def power(self) -> float: ...
+
+class RankingMeasure:
+    """
+    Members:
+
+      auroc
+
+      auprc
+    """
+
+    __members__: typing.ClassVar[dict[str, RankingMeasure]]
+    auprc: typing.ClassVar[RankingMeasure]
+    auroc: typing.ClassVar[RankingMeasure]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class RankingMethod:
+    """
+    Members:
+
+      automatic
+
+      influence
+
+      jackknife
+
+      percentile
+
+      bca
+    """
+
+    __members__: typing.ClassVar[dict[str, RankingMethod]]
+    automatic: typing.ClassVar[RankingMethod]
+    bca: typing.ClassVar[RankingMethod]
+    influence: typing.ClassVar[RankingMethod]
+    jackknife: typing.ClassVar[RankingMethod]
+    percentile: typing.ClassVar[RankingMethod]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class RankingOptions:
+    def __init__(
+        self,
+        measure: RankingMeasure,
+        method: RankingMethod,
+        confidence: typing.SupportsFloat | typing.SupportsIndex,
+        replicates: typing.SupportsInt | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        max_undefined: typing.SupportsFloat | typing.SupportsIndex,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+
+class CalibrationBin:
+    """
+    One bin of a reliability diagram.
+    """
+    @property
+    def frequency(self) -> float: ...
+    @property
+    def mean_probability(self) -> float: ...
+    @property
+    def rows(self) -> int: ...
+
+class Calibration:
+    """
+    How well probabilities fit labels.
+    """
+    @property
+    def bins(self) -> list[CalibrationBin]: ...
+    @property
+    def brier(self) -> float: ...
+    @property
+    def ece(self) -> float: ...
+    @property
+    def log_loss(self) -> float: ...
+
+class TrendMethod:
+    """
+    Members:
+
+      automatic
+
+      exact
+
+      normal
+    """
+
+    __members__: typing.ClassVar[dict[str, TrendMethod]]
+    automatic: typing.ClassVar[TrendMethod]
+    exact: typing.ClassVar[TrendMethod]
+    normal: typing.ClassVar[TrendMethod]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class Trend:
+    """
+    Page's test of a rising trend.
+    """
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def p(self) -> float: ...
+    @property
+    def statistic(self) -> float: ...
+
+class RefitInterval:
+    """
+    The interval of an effect along a direction that was estimated.
+    """
+    @property
+    def interval(self) -> Interval: ...
+    @property
+    def refit_variance(self) -> float: ...
+    @property
+    def refits(self) -> int: ...
+    @property
+    def test_variance(self) -> float: ...
+
+class BootstrapMethod:
+    """
+    Members:
+
+      percentile
+
+      bca
+
+      studentised
+    """
+
+    __members__: typing.ClassVar[dict[str, BootstrapMethod]]
+    bca: typing.ClassVar[BootstrapMethod]
+    percentile: typing.ClassVar[BootstrapMethod]
+    studentised: typing.ClassVar[BootstrapMethod]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class BootstrapOptions:
+    def __init__(
+        self,
+        method: BootstrapMethod,
+        replicates: typing.SupportsInt | typing.SupportsIndex,
+        confidence: typing.SupportsFloat | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        batch: typing.SupportsInt | typing.SupportsIndex,
+        max_undefined: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+
+class BootstrapResult:
+    """
+    A bootstrap interval and its replicates.
+    """
+    @property
+    def acceleration(self) -> float: ...
+    @property
+    def bias_correction(self) -> float: ...
+    @property
+    def interval(self) -> Interval: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def replicates(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def undefined(self) -> int: ...
+
+class ClassSums:
+    """
+    Sums and counts of rows by cluster and class: every resampled mean-difference direction follows from them.
+    """
+    def __init__(
+        self,
+        rows: torch.Tensor,
+        labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+        groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    ) -> None: ...
+    def bootstrap(
+        self,
+        replicates: typing.SupportsInt | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+        first: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> torch.Tensor:
+        """
+        Return the directions [R, d] of bootstrap replicates.
+        """
+    def counts(self) -> torch.Tensor:
+        """
+        Return the numbers of rows [2, G], f64.
+        """
+    def jackknife(
+        self,
+        blocks: typing.SupportsInt | typing.SupportsIndex = 20,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> torch.Tensor:
+        """
+        Return the directions [K, d] of the delete-group jackknife.
+        """
+    def mean_differences(self, weights: torch.Tensor) -> torch.Tensor:
+        """
+        Return the directions [R, d] for weights of the clusters [R, G].
+        """
+    def sums(self) -> torch.Tensor:
+        """
+        Return the sums [2, G, d], f64.
+        """
+    @property
+    def clusters(self) -> int: ...
+    @property
+    def groups(self) -> numpy.typing.NDArray[numpy.int64]: ...
+    @property
+    def width(self) -> int: ...
+
+class PermutationUnit:
+    """
+    Members:
+
+      group
+
+      track
+    """
+
+    __members__: typing.ClassVar[dict[str, PermutationUnit]]
+    group: typing.ClassVar[PermutationUnit]
+    track: typing.ClassVar[PermutationUnit]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class Alternative:
+    """
+    Members:
+
+      greater
+
+      less
+
+      two_sided
+    """
+
+    __members__: typing.ClassVar[dict[str, Alternative]]
+    greater: typing.ClassVar[Alternative]
+    less: typing.ClassVar[Alternative]
+    two_sided: typing.ClassVar[Alternative]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class PermutationOptions:
+    def __init__(
+        self,
+        permutations: typing.SupportsInt | typing.SupportsIndex,
+        alternative: Alternative,
+        unit: PermutationUnit,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        alpha: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+
+class GroupPermutation:
+    """
+    Permutations of labels between groups, within strata.
+    """
+    def __init__(
+        self,
+        labels: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        strata: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        unit: PermutationUnit,
+    ) -> None: ...
+    def permute(
+        self,
+        replicate: typing.SupportsInt | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Return the labels of one permutation.
+        """
+    def smallest_p(self, permutations: typing.SupportsInt | typing.SupportsIndex) -> float:
+        """
+        Return the smallest p that so many permutations can give.
+        """
+    @property
+    def clusters(self) -> int: ...
+    @property
+    def log10_arrangements(self) -> float: ...
+    @property
+    def movable_clusters(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+
+class PermutationResult:
+    """
+    A permutation test.
+    """
+    @property
+    def exceeding(self) -> int: ...
+    @property
+    def log10_arrangements(self) -> float: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def null(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def p(self) -> float: ...
+    @property
+    def permutations(self) -> int: ...
+    @property
+    def smallest_p(self) -> float: ...
+    @property
+    def statistic(self) -> float: ...
+
+class MaxT:
+    """
+    p values adjusted for the search over sites.
+    """
+    @property
+    def note(self) -> str: ...
+    @property
+    def p(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def permutations(self) -> int: ...
+    @property
+    def single_step(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def smallest_p(self) -> float: ...
+    @property
+    def step_down(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def threshold(self) -> float: ...
+
+class SiteMaxT:
+    """
+    A map sites x concepts with adjusted p values.
+    """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def p(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def permutations(self) -> int: ...
+    @property
+    def single_step(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def sites(self) -> int: ...
+    @property
+    def smallest_p(self) -> float: ...
+    @property
+    def statistic(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def step_down(self) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def threshold(self) -> numpy.typing.NDArray[numpy.float64]: ...
 
 class PhaseScope:
     """
@@ -434,10 +1028,125 @@ class ModuleHook:
     ) -> typing.Any: ...
     def on_output(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> typing.Any: ...
 
+def auprc(
+    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> float:
+    """
+    Return the area under the precision-recall curve.
+    """
+
+def auroc(
+    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> float:
+    """
+    Return the area under the ROC curve.
+    """
+
+def auroc_influence(
+    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+) -> Influence:
+    """
+    Return the AUROC with its clusters' contributions.
+    """
+
+def balanced_influence(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+) -> Influence:
+    """
+    Return the concept-balanced mean with its clusters' contributions.
+    """
+
+def benjamini_hochberg(
+    p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return p values adjusted by Benjamini & Hochberg.
+    """
+
+def benjamini_yekutieli(
+    p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return p values adjusted by Benjamini & Yekutieli.
+    """
+
+def bootstrap_weights(
+    clusters: typing.SupportsInt | typing.SupportsIndex,
+    replicates: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    first: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return the multinomial counts [replicates, clusters].
+    """
+
 def buffer_pool_idle_bytes() -> int: ...
+def calibration(
+    probabilities: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    bins: typing.SupportsInt | typing.SupportsIndex = 10,
+) -> Calibration:
+    """
+    Measure how well probabilities fit labels.
+    """
+
 def check_selection(json: str) -> str:
     """
     Parse a selection and write it in its canonical form.
+    """
+
+def cluster_bootstrap(
+    estimator: collections.abc.Callable[..., typing.Any],
+    clusters: typing.SupportsInt | typing.SupportsIndex,
+    options: BootstrapOptions,
+    vectorised: bool,
+) -> BootstrapResult:
+    """
+    Bootstrap whole clusters and refit.
+    """
+
+def cluster_design(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+) -> ClusterDesign:
+    """
+    Estimate intraclass correlation, design effect and effective sample size.
+    """
+
+def cluster_mean_sd(
+    sd: typing.SupportsFloat | typing.SupportsIndex,
+    icc: typing.SupportsFloat | typing.SupportsIndex,
+    rows: typing.SupportsInt | typing.SupportsIndex,
+) -> float:
+    """
+    Return the standard deviation of a mean of rows of one cluster.
+    """
+
+def cluster_t_interval(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+) -> Interval:
+    """
+    Return the t interval of the mean of cluster means.
+    """
+
+def cluster_tost(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    margin: typing.SupportsFloat | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+) -> Equivalence:
+    """
+    Test equivalence of the mean of cluster means within +-margin.
     """
 
 def default_layout(name: str, ndim: typing.SupportsInt | typing.SupportsIndex) -> str:
@@ -445,9 +1154,135 @@ def default_layout(name: str, ndim: typing.SupportsInt | typing.SupportsIndex) -
     Return the axes, a letter each, of a tensor with ndim dimensions at a site.
     """
 
+def delete_group_refits(
+    estimator: collections.abc.Callable[..., typing.Any],
+    clusters: typing.SupportsInt | typing.SupportsIndex,
+    blocks: typing.SupportsInt | typing.SupportsIndex = 20,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return the refits that each leave one block of clusters out.
+    """
+
+def delete_group_variance(refits: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> float:
+    """
+    Return (K - 1) / K sum (theta_k - mean)^2.
+    """
+
+def energy_distance(
+    rows: torch.Tensor, labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]
+) -> float:
+    """
+    Return the squared energy distance of two samples.
+    """
+
+def energy_distance_test(
+    rows: torch.Tensor,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    strata: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    options: PermutationOptions,
+) -> PermutationResult:
+    """
+    Test equality of two distributions by the energy distance.
+    """
+
+def equivalence_power(
+    margin: typing.SupportsFloat | typing.SupportsIndex,
+    effect: typing.SupportsFloat | typing.SupportsIndex,
+    sd: typing.SupportsFloat | typing.SupportsIndex,
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+) -> float:
+    """
+    Return the power of tost.
+    """
+
+def groups_for_effect(
+    effect: typing.SupportsFloat | typing.SupportsIndex,
+    sd: typing.SupportsFloat | typing.SupportsIndex,
+    power: typing.SupportsFloat | typing.SupportsIndex = 0.8,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+    most: typing.SupportsInt | typing.SupportsIndex = 10000000,
+) -> GroupPlan:
+    """
+    Return the least number of groups that finds the effect.
+    """
+
+def groups_for_equivalence(
+    margin: typing.SupportsFloat | typing.SupportsIndex,
+    effect: typing.SupportsFloat | typing.SupportsIndex,
+    sd: typing.SupportsFloat | typing.SupportsIndex,
+    power: typing.SupportsFloat | typing.SupportsIndex = 0.8,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+    most: typing.SupportsInt | typing.SupportsIndex = 10000000,
+) -> GroupPlan:
+    """
+    Return the least number of groups that shows equivalence.
+    """
+
+def holm(
+    p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return p values adjusted by Holm.
+    """
+
 def hook_point(x: torch.Tensor, site: Site) -> torch.Tensor:
     """
     Let open sessions act on x, and return what to go on with.
+    """
+
+def influence_interval(
+    influence: Influence, confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95
+) -> Interval:
+    """
+    Return the t interval from the contributions.
+    """
+
+def influence_variance(
+    contributions: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> float:
+    """
+    Return s^2 / G of the contributions.
+    """
+
+def jackknife_blocks(
+    clusters: typing.SupportsInt | typing.SupportsIndex,
+    blocks: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.typing.NDArray[numpy.int64]:
+    """
+    Return the block of each cluster.
+    """
+
+def jackknife_interval(
+    estimator: collections.abc.Callable[..., typing.Any],
+    clusters: typing.SupportsInt | typing.SupportsIndex,
+    blocks: typing.SupportsInt | typing.SupportsIndex = 0,
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> Interval:
+    """
+    Return the t interval of an estimate from its delete-group refits.
+    """
+
+def max_t(
+    observed: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    permuted: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+) -> MaxT:
+    """
+    Adjust statistics [S] by the maximum over sites of permuted ones [B, S].
+    """
+
+def mean_influence(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> Influence:
+    """
+    Return the weighted mean with its clusters' contributions.
     """
 
 def nearest_names(
@@ -459,9 +1294,39 @@ def nearest_names(
     Return the candidates nearest to name by edit distance.
     """
 
+def normal_cdf(z: typing.SupportsFloat | typing.SupportsIndex) -> float: ...
+def normal_quantile(p: typing.SupportsFloat | typing.SupportsIndex) -> float: ...
 def open_session_count() -> int:
     """
     Return how many sessions are open in the process.
+    """
+
+def page_trend(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    columns: typing.SupportsInt | typing.SupportsIndex,
+    method: TrendMethod,
+) -> Trend:
+    """
+    Test whether values rise along the columns.
+    """
+
+def permutation_test(
+    statistic: collections.abc.Callable[..., typing.Any],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    strata: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    options: PermutationOptions,
+) -> PermutationResult:
+    """
+    Test 'the labels do not matter' by moving whole groups.
+    """
+
+def permutations_needed(
+    alpha: typing.SupportsFloat | typing.SupportsIndex,
+    tests: typing.SupportsInt | typing.SupportsIndex = 1,
+) -> int:
+    """
+    Return the number of permutations that can reach alpha / tests.
     """
 
 def philox4x32(
@@ -482,6 +1347,47 @@ def pooled_copy(x: torch.Tensor) -> torch.Tensor:
     """
 
 def run_completed(model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+def ranking_difference(
+    scores_a: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    scores_b: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    options: RankingOptions,
+) -> Interval:
+    """
+    Return the paired difference of AUROC or AUPRC.
+    """
+
+def ranking_interval(
+    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    options: RankingOptions,
+) -> Interval:
+    """
+    Return AUROC or AUPRC with an interval over clusters.
+    """
+
+def ratio_of_sums(
+    numerator: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    denominator: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    options: BootstrapOptions,
+) -> BootstrapResult:
+    """
+    Return the bootstrap interval of a ratio of sums.
+    """
+
+def refit_interval(
+    test: Influence,
+    refits: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+) -> RefitInterval:
+    """
+    Return theta +- t sqrt(V_A + V_C).
+    """
+
+def run_completed() -> None:
     """
     Count the end of a run of the model.
     """
@@ -505,6 +1411,71 @@ def site_alias(port: str, layer: typing.SupportsInt | typing.SupportsIndex, towe
 def suspend_depth() -> int:
     """
     Return how many Suspend surround the caller.
+def site_max_t(
+    group_means: collections.abc.Sequence[torch.Tensor],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    strata: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    permutations: typing.SupportsInt | typing.SupportsIndex = 1999,
+    folds: typing.SupportsInt | typing.SupportsIndex = 5,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+    batch: typing.SupportsInt | typing.SupportsIndex = 512,
+) -> SiteMaxT:
+    """
+    Test at every site whether group means tell a concept.
+    """
+
+def student_t_cdf(
+    t: typing.SupportsFloat | typing.SupportsIndex, df: typing.SupportsFloat | typing.SupportsIndex
+) -> float: ...
+def student_t_quantile(
+    p: typing.SupportsFloat | typing.SupportsIndex, df: typing.SupportsFloat | typing.SupportsIndex
+) -> float: ...
+def student_t_sf(
+    t: typing.SupportsFloat | typing.SupportsIndex, df: typing.SupportsFloat | typing.SupportsIndex
+) -> float: ...
+def t_interval(
+    estimate: typing.SupportsFloat | typing.SupportsIndex,
+    standard_error: typing.SupportsFloat | typing.SupportsIndex,
+    df: typing.SupportsFloat | typing.SupportsIndex,
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+) -> Interval:
+    """
+    Return estimate +- t standard_error.
+    """
+
+def t_test(interval: Interval, null: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> float:
+    """
+    Return the two-sided p of 'the parameter is null'.
+    """
+
+def t_test_power(
+    effect: typing.SupportsFloat | typing.SupportsIndex,
+    sd: typing.SupportsFloat | typing.SupportsIndex,
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+) -> float:
+    """
+    Return the power of the two-sided t test over groups.
+    """
+
+def tost(
+    estimate: Interval,
+    margin: typing.SupportsFloat | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+) -> Equivalence:
+    """
+    Test equivalence within +-margin.
+    """
+
+def tost_between(
+    estimate: Interval,
+    lower: typing.SupportsFloat | typing.SupportsIndex,
+    upper: typing.SupportsFloat | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+) -> Equivalence:
+    """
+    Test equivalence within (lower, upper).
     """
 
 def version() -> str:

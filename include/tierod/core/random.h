@@ -22,6 +22,10 @@ class TIEROD_API CounterRandom {
  public:
   CounterRandom(std::uint64_t seed, std::string_view purpose);
 
+  /// Return the four words at an address; `bits` is the first two. Where many numbers are drawn,
+  /// one block serves two 64-bit draws.
+  std::array<std::uint32_t, 4> block(std::uint64_t scene, std::uint32_t sample,
+                                     std::uint32_t position) const;
   /// Return 64 random bits.
   std::uint64_t bits(std::uint64_t scene, std::uint32_t sample, std::uint32_t position) const;
   /// Return a uniform number in the open interval (0, 1), of 52 bits.
@@ -38,8 +42,6 @@ class TIEROD_API CounterRandom {
                       std::uint32_t position) const;
 
  private:
-  std::array<std::uint32_t, 4> block(std::uint64_t scene, std::uint32_t sample,
-                                     std::uint32_t position) const;
   std::array<std::uint32_t, 2> key_;
 };
 
