@@ -31,7 +31,7 @@ at::Tensor draw(const TinyTransformerConfig& config, const std::string& name, st
                 std::int64_t columns, double scale) {
   const CounterRandom random(config.seed, name);
   at::Tensor weight = at::empty({rows, columns}, at::TensorOptions().dtype(at::kDouble));
-  double* value = weight.mutable_data_ptr<double>();
+  auto* value = weight.mutable_data_ptr<double>();
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t j = 0; j < columns; ++j) {
       *value++ =

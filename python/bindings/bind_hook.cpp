@@ -169,6 +169,16 @@ void bind_cache(py::module_& m) {
       .def("clear", &ActivationCache::clear);
 }
 
+/// Return the cache behind tierod.ActivationCache, the dict-like face of it.
+const ActivationCache& cache_of(const py::object& face, const char* function) {
+  if (!py::hasattr(face, "core") || !py::isinstance<ActivationCache>(face.attr("core"))) {
+    throw InvalidArgument(std::string("[hook.Intervention.") + function +
+                          "] expected a tensor or an ActivationCache, got " +
+                          py::str(py::type::of(face).attr("__name__")).cast<std::string>());
+  }
+  return face.attr("core").cast<const ActivationCache&>();
+}
+
 void bind_intervention(py::module_& m) {
   using Vector = const at::Tensor&;
   py::class_<Intervention>(m, "Intervention", "An edit as data: replace, affine or gather_rows.")
@@ -177,6 +187,12 @@ void bind_intervention(py::module_& m) {
       .def_static("replace",
                   py::overload_cast<const ActivationCache&, bool>(&Intervention::replace),
                   py::arg("donors"), py::arg("allow_nonfinite") = false)
+      .def_static(
+          "replace",
+          [](const py::object& donors, bool allow_nonfinite) {
+            return Intervention::replace(cache_of(donors, "replace"), allow_nonfinite);
+          },
+          py::arg("donors"), py::arg("allow_nonfinite") = false)
       .def_static("replace_broadcast", &Intervention::replace_broadcast, py::arg("source"),
                   py::arg("allow_nonfinite") = false)
       .def_static(
@@ -202,6 +218,10 @@ void bind_intervention(py::module_& m) {
       .def_static("erase", &Intervention::erase, py::arg("read"), py::arg("write"), py::arg("mean"))
       .def_static("resample", &Intervention::resample, py::arg("permutation"))
       .def_static("restore", &Intervention::restore, py::arg("clean"))
+      .def_static(
+          "restore",
+          [](const py::object& clean) { return Intervention::restore(cache_of(clean, "restore")); },
+          py::arg("clean"))
       .def("to_json", &Intervention::to_json, py::arg("tensor_dir") = py::none())
       .def_static("from_json", &Intervention::from_json, py::arg("json"),
                   py::arg("tensor_dir") = py::none());
@@ -279,6 +299,9 @@ void bind_session(py::module_& m) {
       .def("_configure", &Session::configure, py::arg("json"), py::arg("tensor_dir") = py::none())
       .def("to_json", &Session::to_json, py::arg("tensor_dir") = py::none())
       .def("_see_only_model", &Session::see_only_model)
+      .def("_edit_count", &Session::edit_count)
+      .def("_drop_edits", &Session::drop_edits, py::arg("count"))
+      .def("_recomputations", &Session::recomputations)
       .def("_open",
            [](Session& s) {
              hand_on_sessions();
@@ -313,7 +336,10 @@ void bind_hook(py::module_& m) {
       "open_session_count", [] { return detail::open_session_count.load(); },
       "Return how many sessions are open in the process.");
   m.def(
-      "hook_point", [](const at::Tensor& x, const Site& site) { return hook_point(x, site); },
+      "hook_point",
+      [](const at::Tensor& x, const Site& site) {
+        return travelling([&] { return hook_point(x, site); });
+      },
       py::arg("x"), py::arg("site"), "Let open sessions act on x, and return what to go on with.");
   m.def("pooled_copy", &pooled_copy, py::arg("x"), "Copy into memory of the buffer pool.");
   m.def("buffer_pool_idle_bytes", &buffer_pool_idle_bytes);

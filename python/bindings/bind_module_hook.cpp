@@ -6,10 +6,10 @@
 // and call.
 
 #include <ATen/core/grad_mode.h>
-#include <c10/util/Exception.h>
 #include <pybind11/stl.h>
 
 #include "bindings_internal.h"
+#include "hook/session_state_internal.h"
 #include "tierod/hook/hook_point.h"
 #include "tierod/hook/scope.h"
 
@@ -36,6 +36,7 @@ class ModuleHook {
   /// A forward hook: (module, args, output) -> None or the output to go on with.
   py::object on_output(const py::handle& /*module*/, const py::handle& /*args*/,
                        const py::object& output) const {
+    if (!internal::any_session_sees(model_)) return py::none();  // another thread's session
     if (!index_ && !key_) {
       const std::optional<at::Tensor> edited = act(output);
       return edited ? py::cast(*edited) : py::none();
@@ -53,12 +54,15 @@ class ModuleHook {
     if (!edited) return py::none();
     py::list changed(items);
     changed[at] = *edited;
-    return py::isinstance<py::list>(output) ? py::object(changed) : py::tuple(changed);
+    if (py::isinstance<py::list>(output)) return changed;
+    const py::type kind = py::type::of(output);
+    return py::hasattr(kind, "_make") ? kind.attr("_make")(changed) : py::tuple(changed);
   }
 
   /// A forward pre-hook with keyword arguments: (module, args, kwargs) -> None or (args, kwargs).
   py::object on_input(const py::handle& /*module*/, const py::tuple& args,
                       const py::dict& kwargs) const {
+    if (!internal::any_session_sees(model_)) return py::none();
     if (key_ && kwargs.contains(*key_)) {
       const std::optional<at::Tensor> edited = act(kwargs[py::str(*key_)]);
       if (!edited) return py::none();
@@ -69,8 +73,9 @@ class ModuleHook {
     const auto at = static_cast<std::size_t>(index_.value_or(0));
     if (at >= args.size()) {
       throw SiteError("[hook.instrument] at '" + site_.name() + "': the module was called with " +
-                      std::to_string(args.size()) + " positional arguments and without '" +
-                      key_.value_or("") + "'; declare the site with its argument's index or name");
+                      std::to_string(args.size()) + " positional arguments" +
+                      (key_ ? " and without '" + *key_ + "'" : std::string()) +
+                      "; declare the site with its argument's index or name (module_site)");
     }
     const std::optional<at::Tensor> edited = act(args[at]);
     if (!edited) return py::none();
@@ -104,26 +109,13 @@ class ModuleHook {
                                         : "; declare which element of the output is meant"));
     }
     const at::Tensor& whole = THPVariable_Unpack(object.ptr());
-    try {
+    return travelling([&]() -> std::optional<at::Tensor> {
       const at::Tensor part = view(whole);
       const ModelScope scope(model_);
       const at::Tensor edited = hook_point(part, site_);
       if (edited.is_same(part)) return std::nullopt;
       return put_back(whole, edited);
-    } catch (const PythonError& error) {
-      if (error.matches(PyExc_TypeError) || error.matches(PyExc_ValueError)) {
-        throw HookAborted(error.what());
-      }
-      throw;
-    } catch (const py::type_error& error) {
-      throw HookAborted(error.what());
-    } catch (const InvalidArgument& error) {
-      throw HookAborted(error.what());
-    } catch (const c10::TypeError& error) {
-      throw HookAborted(error.what_without_backtrace());
-    } catch (const c10::ValueError& error) {
-      throw HookAborted(error.what_without_backtrace());
-    }
+    });
   }
 
   at::Tensor view(const at::Tensor& whole) const {

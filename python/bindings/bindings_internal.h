@@ -1,5 +1,6 @@
 #pragma once
 
+#include <c10/util/Exception.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
 
@@ -43,6 +44,27 @@ class PythonError : public std::exception {
   std::shared_ptr<py::object> value_;
   std::string text_;
 };
+
+/// Call `act`; a TypeError or ValueError goes on as HookAborted.
+template <typename Act>
+auto travelling(Act&& act) {
+  try {
+    return act();
+  } catch (const PythonError& error) {
+    if (error.matches(PyExc_TypeError) || error.matches(PyExc_ValueError)) {
+      throw HookAborted(error.what());
+    }
+    throw;
+  } catch (const py::type_error& error) {
+    throw HookAborted(error.what());
+  } catch (const InvalidArgument& error) {
+    throw HookAborted(error.what());
+  } catch (const c10::TypeError& error) {
+    throw HookAborted(error.what_without_backtrace());
+  } catch (const c10::ValueError& error) {
+    throw HookAborted(error.what_without_backtrace());
+  }
+}
 
 void bind_core(py::module_& m);
 void bind_stats(py::module_& m);

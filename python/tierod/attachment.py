@@ -6,10 +6,12 @@ site fire twice. What is known of a run (phase, step, position) is kept by threa
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,7 +57,7 @@ class Attachment:
         self.model_id = next(_model_ids)
         self._lock = threading.RLock()
         self._installed: dict[str, _Installed] = {}
-        self._runs = Runs(self.model_id)
+        self._runs = Runs(self.model_id, {})
 
     def use(self, module: nn.Module, addresses: Mapping[str, SiteAddress]) -> None:
         """Let the sites of these names fire; each needs a `drop`.
@@ -72,12 +74,18 @@ class Attachment:
                         f"{there.path!r} in another open session on this module; give one of the "
                         "two sites another name"
                     )
-            for name, address in addresses.items():
-                installed = self._installed.get(name)
-                if installed is not None:
-                    installed.users += 1
-                else:
-                    self._installed[name] = _Installed(address, self._install(module, address))
+            done: list[str] = []
+            try:
+                for name, address in addresses.items():
+                    installed = self._installed.get(name)
+                    if installed is not None:
+                        installed.users += 1
+                    else:
+                        self._installed[name] = _Installed(address, self._install(module, address))
+                    done.append(name)
+            except BaseException:
+                self.drop(done)
+                raise
 
     def use_runs(self, module: nn.Module, owner_path: str) -> None:
         """Keep runs, phases, steps and positions of the decoder at `owner_path`; `drop([RUNS])`."""
@@ -97,6 +105,10 @@ class Attachment:
                 if installed.users == 0:
                     del self._installed[name]
                     installed.remove()
+
+    def in_run(self) -> bool:
+        """Tell whether this thread is in the middle of a run."""
+        return self._runs.running()
 
     def forget_run(self) -> None:
         """Leave the scope of a run that this thread did not finish."""
@@ -131,30 +143,64 @@ def attachment_of(module: nn.Module, runs_of: str | None) -> Attachment:
 
 
 def _submodule(module: nn.Module, path: str) -> nn.Module:
-    """Return what `get_submodule` returns, without its checks of every step."""
+    """Return a submodule. `get_submodule` checks every step of the path, which costs more."""
     here: nn.Module | None = module
     for name in path.split(".") if path else ():
         here = None if here is None else here._modules.get(name)
-    return module.get_submodule(path) if here is None else here
+    if here is None:
+        raise _core.SiteError(
+            f"[hook.Session.open] the module has no submodule '{path}' any more; call instrument() "
+            "again after changing a module"
+        )
+    return here
 
 
-def wrap_method(owner: Any, method: str, wrapper: Callable[..., Any]) -> Callable[[], None]:
-    """Wrap a method on the instance; the returned function takes it back, and leaves in place what
-    others have put on top."""
-    original = getattr(owner, method)
-    had = method in owner.__dict__
-    wrapped = partial(wrapper, original)
-    object.__setattr__(owner, method, wrapped)
+class _Dispatcher:
+    """Stands on an instance in a method's place and calls the wrappers around it, the last one
+    outermost. They come and go in any order."""
 
-    def undo() -> None:
-        if owner.__dict__.get(method) is not wrapped:
+    def __init__(self, owner: Any, method: str) -> None:
+        self.original = getattr(owner, method)
+        self.had = owner.__dict__.get(method)
+        self.wrappers: dict[int, Callable[..., Any]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = self.original
+        for wrapper in self.wrappers.values():
+            call = partial(wrapper, call)
+        return call(*args, **kwargs)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        raise _core.StateError(OPEN_SESSION)
+
+    def take_back(self, owner: Any, method: str, key: int) -> None:
+        del self.wrappers[key]
+        # What others have put on top stays, and so does what it calls.
+        if self.wrappers or owner.__dict__.get(method) is not self:
             return
-        if had:
-            object.__setattr__(owner, method, original)
+        if self.had is not None:
+            object.__setattr__(owner, method, self.had)
         else:
             object.__delattr__(owner, method)
 
-    return undo
+
+OPEN_SESSION = (
+    "[hook.Session] a module cannot be copied or saved while a session on it is open; close the "
+    "session first"
+)
+_wrapper_keys = itertools.count()
+
+
+def wrap_method(owner: Any, method: str, wrapper: Callable[..., Any]) -> Callable[[], None]:
+    """Call `wrapper(original, *args, **kwargs)` in the place of a method of this instance; the
+    returned function takes it back."""
+    dispatcher = owner.__dict__.get(method)
+    if not isinstance(dispatcher, _Dispatcher):
+        dispatcher = _Dispatcher(owner, method)
+        object.__setattr__(owner, method, dispatcher)
+    key = next(_wrapper_keys)
+    dispatcher.wrappers[key] = wrapper
+    return partial(dispatcher.take_back, owner, method, key)
 
 
 def _call_wrapped(
@@ -172,7 +218,7 @@ class _Place:
         self.depth = depth
         self.scopes: list[Any] = []
         self.in_root = False
-        self.generating = False
+        self.generating = 0  # id of the module that generates
         self.step = -1
 
     def leave(self) -> None:
@@ -184,21 +230,21 @@ class _Place:
 class Runs(threading.local):
     """Where the decoder's runs are, kept by thread: what events carry as phase and step."""
 
-    def __init__(self, model_id: int) -> None:
+    def __init__(self, model_id: int, find_past: dict[int, Any]) -> None:
+        # called anew on each thread that comes by; find_past is one object for all of them
         self._model_id = model_id
+        self._find_past = find_past
         self._places: list[_Place] = []
 
     def install(self, module: nn.Module, owner_path: str) -> Callable[[], None]:
-        """Watch the decoder's forwards, and generation where the module generates."""
+        """Watch the decoder's forwards, and generation where some module generates."""
         owner = module.get_submodule(owner_path)
+        self._find_past.update({id(m): _past_finder(m) for m in (module, owner)})
         undo: list[Callable[[], None]] = []
-        if hasattr(module, "generate") and hasattr(module, "_update_model_kwargs_for_generation"):
-            # Every generation strategy calls this once after each forward that gave a token, so
-            # phases do not depend on lengths or on "the first call".
-            undo.append(wrap_method(module, "generate", self._generate))
-            undo.append(
-                wrap_method(module, "_update_model_kwargs_for_generation", self._token_done)
-            )
+        for part in module.modules():  # a wrapper may hand generate() on to what it holds
+            kind = type(part)
+            if hasattr(kind, "generate") and hasattr(kind, "_update_model_kwargs_for_generation"):
+                undo += self._install_generation(part)
         if owner is not module:  # what runs after the decoder, such as lm_head, is in the phase too
             undo += [
                 module.register_forward_pre_hook(self._root_begins, with_kwargs=True).remove,
@@ -215,6 +261,25 @@ class Runs(threading.local):
 
         return remove
 
+    def _install_generation(self, part: nn.Module) -> list[Callable[[], None]]:
+        # Every generation strategy calls the second one once after each forward that gave a token,
+        # so phases do not depend on lengths or on "the first call".
+        undo = [
+            wrap_method(part, "generate", partial(self._generate, id(part))),
+            wrap_method(part, "_update_model_kwargs_for_generation", self._token_done),
+        ]
+        if hasattr(type(part), "_valid_auto_compile_criteria"):
+            # transformers would compile the decode steps, and Python hooks be silent in them.
+            undo.append(wrap_method(part, "_valid_auto_compile_criteria", _never))
+        return undo
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        raise _core.StateError(OPEN_SESSION)
+
+    def running(self) -> bool:
+        """Tell whether this thread is in the middle of a run."""
+        return bool(self._here().scopes)
+
     def leave(self) -> None:
         """Forget a run that was interrupted at this depth of suspension, or deeper."""
         self._here().leave()
@@ -227,32 +292,37 @@ class Runs(threading.local):
             self._places.append(_Place(depth))
         return self._places[-1]
 
-    def _generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _generate(self, part: int, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         place = self._here()
-        place.generating, place.step = True, -1
+        outer = place.generating, place.step
+        # Assisted generation may draft with the same model: those events are of a branch.
+        nested = place.generating == part
+        branch: Any = _core.BranchScope("nested generate") if nested else nullcontext()
+        place.generating, place.step = part, -1
         try:
-            return original(*args, **kwargs)
+            with branch:
+                return original(*args, **kwargs)
         finally:
-            place.generating = False
+            place.generating, place.step = outer
 
     def _token_done(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._here().step += 1
         return original(*args, **kwargs)
 
-    def _root_begins(self, _root: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
+    def _root_begins(self, root: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         place = self._here()
         place.leave()  # what is no Exception, such as Ctrl-C, skips _root_ends
         place.in_root = True
-        _enter_scope(place, kwargs)
+        _enter_scope(place, self._find_past[id(root)](args, kwargs))
 
     def _root_ends(self, _root: nn.Module, _args: Any, _output: Any) -> None:
         self._here().leave()
 
-    def _begins(self, _owner: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
+    def _begins(self, owner: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         place = self._here()
         if not place.in_root:
             place.leave()
-        _enter_scope(place, kwargs)
+        _enter_scope(place, self._find_past[id(owner)](args, kwargs))
         _core.run_started(self._model_id)
 
     def _ends(self, _owner: nn.Module, _args: Any, output: Any) -> None:
@@ -263,12 +333,42 @@ class Runs(threading.local):
             place.scopes.pop().__exit__(None, None, None)
 
 
-def _enter_scope(place: _Place, kwargs: dict[str, Any]) -> None:
-    past: Any = kwargs.get("past_key_values")
-    offset = int(past.get_seq_length()) if hasattr(past, "get_seq_length") else 0
+def _never(_original: Callable[..., Any], *_args: Any, **_kwargs: Any) -> bool:
+    return False
+
+
+def _past_finder(module: nn.Module) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+    """Return a function that finds `past_key_values` among the arguments of a forward."""
+    try:
+        names = list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        names = []
+    at = names.index("past_key_values") if "past_key_values" in names else None
+
+    def find(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        past = kwargs.get("past_key_values")
+        return args[at] if past is None and at is not None and len(args) > at else past
+
+    return find
+
+
+def _tokens_in(past: Any) -> int:
+    """Return how many tokens a cache of keys and values holds; -1 where it does not say."""
+    if past is None:
+        return 0
+    try:
+        if hasattr(past, "get_seq_length"):
+            return int(past.get_seq_length())
+        return int(past[0][0].shape[-2])
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return -1
+
+
+def _enter_scope(place: _Place, past: Any) -> None:
     phase = "none"
     if place.generating:
         phase = "prefill" if place.step < 0 else "decode"
-    scope = _core.PhaseScope(phase, place.step if phase == "decode" else -1, offset)
+    step = place.step if phase == "decode" else -1
+    scope = _core.PhaseScope(phase, step, _tokens_in(past))
     scope.__enter__()
     place.scopes.append(scope)

@@ -7,6 +7,8 @@ layer's output. Gemma's norms after attention and MLP, and parallel blocks, are 
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +58,7 @@ class _Seen:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     output: Any
+    calls: int = 1
 
 
 def _tensor(value: Any) -> tuple[int | None, Tensor] | None:
@@ -103,81 +106,154 @@ def _example(module: nn.Module) -> tuple[Sequence[Any], Mapping[str, Any]] | Non
     if not isinstance(size, int) or size < 2:
         return None
     device = next(module.parameters()).device
-    ids = (torch.arange(6, device=device) * 7 + 1) % size
+    # as many tokens as no attention has heads
+    heads = {v for k, v in vars(config).items() if "heads" in k and isinstance(v, int)}
+    tokens = next(n for n in range(5, 1000) if n not in heads)
+    ids = (torch.arange(tokens, device=device) * 7 + 1) % size
     return (), {"input_ids": ids.unsqueeze(0)}
 
 
+class _Untouched:
+    """Put a module back as it was: modes, attributes and buffers of every submodule, and the random
+    state."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._attributes = [(m, dict(m.__dict__)) for m in module.modules()]
+        self._buffers = [
+            (m, name, buffer, buffer.clone())
+            for m in module.modules()
+            for name, buffer in m._buffers.items()
+            if buffer is not None
+        ]
+        gpus = {t.get_device() for t in module.parameters() if t.is_cuda}
+        self._random = torch.random.fork_rng(devices=sorted(gpus))
+
+    def __enter__(self) -> None:
+        self._random.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for m, before in self._attributes:
+            for name in m.__dict__.keys() - before.keys():
+                object.__delattr__(m, name)
+            for name, value in before.items():
+                if m.__dict__.get(name) is not value:
+                    object.__setattr__(m, name, value)
+        for m, name, buffer, value in self._buffers:
+            if m._buffers.get(name) is not buffer:
+                m._buffers[name] = buffer
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)
+        self._random.__exit__(None, None, None)
+
+
+def _isolated(value: Any) -> Any:
+    """Return a copy that a forward may change: a cache of keys and values grows in it."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(_isolated(v) for v in value)
+    if type(value) is dict:
+        return {k: _isolated(v) for k, v in value.items()}
+    return copy.deepcopy(value)
+
+
 def _watch(
-    module: nn.Module, paths: Sequence[str], example: tuple[Sequence[Any], Mapping[str, Any]]
+    module: nn.Module,
+    paths: Sequence[str],
+    example: tuple[Sequence[Any], Mapping[str, Any]],
+    disturbed: str = "",
 ) -> dict[str, _Seen]:
-    """Run the module once and return what happened at each path."""
+    """Run the module once on a copy of the example and return what happened at each path.
+
+    The output of every layer's child called `disturbed` is changed by as much as it is large in the
+    residual stream.
+    """
     seen: dict[str, _Seen] = {}
     handles = []
 
-    def keep(path: str) -> Callable[..., None]:
-        def hook(_m: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            def copy(v: Any) -> Any:
-                if isinstance(v, Tensor):
-                    return v.detach().clone()
-                return tuple(copy(i) for i in v) if type(v) is tuple else v
-
-            seen[path] = _Seen(len(seen), tuple(copy(a) for a in args),
-                               {k: copy(v) for k, v in kwargs.items()}, copy(output))  # fmt: skip
-
-        return hook
+    def snapshot(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach().clone()
+        return tuple(snapshot(v) for v in value) if type(value) is tuple else value
 
     # Inputs are copied before the module may write into them.
     before: dict[str, tuple[Any, Any]] = {}
 
     def keep_input(path: str) -> Callable[..., None]:
         def hook(_m: nn.Module, args: Any, kwargs: Any) -> None:
-            before[path] = (
-                tuple(a.detach().clone() if isinstance(a, Tensor) else a for a in args),
-                {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in kwargs.items()},
-            )
+            before[path] = (snapshot(args), {k: snapshot(v) for k, v in kwargs.items()})
 
         return hook
 
-    training = module.training
-    try:
-        module.eval()
-        for path in paths:
-            child = module.get_submodule(path)
-            handles.append(child.register_forward_pre_hook(keep_input(path), with_kwargs=True))
-            handles.append(child.register_forward_hook(keep(path), with_kwargs=True))
-        args, kwargs = example
-        with torch.no_grad(), _core.Suspend():
-            module(*args, **kwargs)
-    finally:
-        for handle in handles:
-            handle.remove()
-        module.train(training)
-    for path, (args_in, kwargs_in) in before.items():
-        if path in seen:
-            seen[path].args, seen[path].kwargs = args_in, kwargs_in
+    def keep(path: str) -> Callable[..., None]:
+        def hook(_m: nn.Module, _args: Any, output: Any) -> None:
+            calls = seen[path].calls if path in seen else 0
+            args, kwargs = before[path]
+            seen[path] = _Seen(len(seen), args, kwargs, snapshot(output), calls + 1)
+
+        return hook
+
+    args, kwargs = _isolated(tuple(example[0])), _isolated(dict(example[1]))
+    with _Untouched(module):
+        try:
+            module.eval()
+            for path in paths:
+                child = module.get_submodule(path)
+                if disturbed and path.endswith(f".{disturbed}"):
+                    handles.append(child.register_forward_hook(_disturb))
+                handles.append(child.register_forward_pre_hook(keep_input(path), with_kwargs=True))
+                handles.append(child.register_forward_hook(keep(path)))
+            with torch.no_grad(), _core.Suspend():
+                module(*args, **kwargs)
+        finally:
+            for handle in handles:
+                handle.remove()
     return seen
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
+def _disturb(_module: nn.Module, args: Any, output: Any) -> Any:
+    found = _tensor(output)
+    if found is None:
+        return None
+    index, value = found
+    size = max([float(a.abs().max()) for a in args if isinstance(a, Tensor)] + [1.0])
+    signs = torch.ones_like(value)
+    signs[..., ::2] = -1
+    changed = value + size * signs
+    return changed if index is None else (changed, *output[1:])
+
+
+_ROUNDING = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10, torch.float64: 1e-13}
+
+
+def _adds_up(total: Tensor, *terms: Tensor) -> bool:
+    """Tell whether `total` is the sum of `terms` to rounding, element by element. A bound for the
+    whole tensor would let one massive activation hide every other element."""
+    if any(term.shape != total.shape for term in terms):
         return False
-    scale = float(b.double().abs().max()) + 1e-12
-    bound = {torch.bfloat16: 3e-2, torch.float16: 4e-3, torch.float64: 1e-10}.get(b.dtype, 1e-4)
-    return float((a.double() - b.double()).abs().max()) <= bound * scale
+    wide = [term.double() for term in terms]
+    bound = _ROUNDING.get(total.dtype, 1e-5) * sum(term.abs() for term in wide)
+    return bool(((total.double() - sum(wide)).abs() <= bound + 1e-30).all())
 
 
 def find_decoder(
     module: nn.Module,
     example: tuple[Sequence[Any], Mapping[str, Any]] | None,
     path: str | None,
-) -> Decoder | None:
-    """Return the decoder stack of `module` with its checked ports, or None if it has none."""
+    example_is_own: bool = True,
+) -> tuple[Decoder | None, dict[str, str]]:
+    """Return the decoder stack of `module` with its checked ports, or None, and what is missing.
+
+    An example that is the user's own is taken before token ids that tierod makes up; that of a run
+    is taken only where tierod can make up none.
+    """
     stack = _stack(module, path)
     if stack is None:
-        return None
-    example = example or _example(module)
-    if example is None:
-        return None
+        return None, {}
+    if any(p.is_meta for p in module.parameters()):
+        return None, {"layers": "the parameters are on the meta device, so that no check can run"}
+    made_up = _example(module)
+    examples = [example, made_up] if example_is_own else [made_up, example]
     layers = module.get_submodule(stack)
     layer_paths = [f"{stack}.{name}" for name, _ in layers.named_children()]
     watched = list(layer_paths)
@@ -185,24 +261,43 @@ def find_decoder(
         for name, child in module.get_submodule(layer).named_children():
             watched.append(f"{layer}.{name}")
             watched += [f"{layer}.{name}.{n}" for n, _ in child.named_children()]
-    seen = _watch(module, watched, example)
+    why = "no example of a forward is known; give instrument() one (example=)"
+    for candidate in examples:
+        if candidate is None:
+            continue
+        try:
+            seen = _watch(module, watched, candidate)
+            break
+        except Exception as error:
+            if candidate is example and example_is_own:
+                raise
+            why = f"the check's forward failed: {type(error).__name__}: {error}; give an example="
+    else:
+        return None, {"layers": why}
     ports: list[Port] = []
     missing: dict[str, str] = {}
+    chosen = candidate
+    disturb = functools.cache(lambda child: _watch(module, watched, chosen, child))
     for i, layer in enumerate(layer_paths):
         if layer in seen:
-            ports += _layer_ports(module, layer, i, seen, missing)
+            ports += _layer_ports(module, layer, i, seen, missing, disturb)
         else:
             missing[f"layers.{i}"] = "the layer did not run as a module in the example forward"
     if not ports:
-        return None
+        return None, missing
     owner = stack.rpartition(".")[0]
     decoder = Decoder(owner, layer_paths, ports, missing)
     decoder.names = {port.name for port in ports}
-    return decoder
+    return decoder, missing
 
 
 def _layer_ports(
-    module: nn.Module, layer: str, i: int, seen: dict[str, _Seen], missing: dict[str, str]
+    module: nn.Module,
+    layer: str,
+    i: int,
+    seen: dict[str, _Seen],
+    missing: dict[str, str],
+    disturb: Callable[[str], dict[str, _Seen]],
 ) -> list[Port]:
     """Return the ports of one layer; note in `missing` what it does not offer and why."""
     here = seen[layer]
@@ -228,14 +323,26 @@ def _layer_ports(
     parts = []
     for p, s in sorted(children.items(), key=lambda item: item[1].order):
         output = _tensor(s.output)
-        if output is not None and output[1].shape == pre.shape:
+        if output is not None and output[1].shape == pre.shape and s.calls == 1:
             parts.append((p, s, output))
-    pair = None
-    for a, (_, _, first) in enumerate(parts):
-        for b in range(a + 1, len(parts)):
-            total = pre.double() + first[1].double() + parts[b][2][1].double()
-            if _close(total.to(pre.dtype), out[1]):
-                pair = (parts[a], parts[b])
+    fits = [
+        (first, second)
+        for n, first in enumerate(parts)
+        for second in parts[n + 1 :]
+        if _adds_up(out[1], pre, first[2][1], second[2][1])
+    ]
+    if len(fits) > 1:
+        # Rounding can hide a small difference, not a large one: disturb each child in its turn.
+        fits = [fit for fit in fits if all(
+            _still_adds_up(disturb(child[0][len(prefix):]), layer, fit) for child in fit)]  # fmt: skip
+    # Of what adds the same values, as a dropout at rest does, the last adds them in training too.
+    pair = fits[-1] if fits else None
+    if pair is not None and any(
+        not torch.equal(p[2][1], q[2][1]) for fit in fits for p, q in zip(fit, pair, strict=True)
+    ):
+        why = "several pairs of children add up to resid_post - resid_pre: ambiguous"
+        missing.update({name("attn_out"): why, name("mlp_out"): why, name("resid_mid"): why})
+        return ports + _attention_ports(module, layer, i, seen, missing, pre)
     if pair is None:
         why = "no two children's outputs and resid_pre add up to resid_post"
         missing.update({name("attn_out"): why, name("mlp_out"): why, name("resid_mid"): why})
@@ -243,10 +350,9 @@ def _layer_ports(
         (attn_path, _, attn), (mlp_path, _, mlp) = pair
         ports.append(Port(name("attn_out"), attn_path, "out", attn[0]))
         ports.append(Port(name("mlp_out"), mlp_path, "out", mlp[0]))
-        middle = (pre.double() + attn[1].double()).to(pre.dtype)
         for p, s, _ in parts:
             given = _argument(s)
-            if given is not None and _close(given, middle) and not _close(given, pre):
+            if given is not None and not torch.equal(given, pre) and _adds_up(given, pre, attn[1]):
                 reason = (
                     "the module reads a copy of the residual stream here, so an edit would miss "
                     f"the skip connection; edit '{name('attn_out')}', which adds to it"
@@ -255,9 +361,21 @@ def _layer_ports(
                                   read_only=reason))  # fmt: skip
                 break
         else:
-            missing[name("resid_mid")] = "no child is given resid_pre + attn_out (parallel block?)"
+            missing[name("resid_mid")] = (
+                "no child is given resid_pre + attn_out, as in parallel blocks"
+            )
     ports += _attention_ports(module, layer, i, seen, missing, pre)
     return ports
+
+
+def _still_adds_up(seen: dict[str, _Seen], layer: str, fit: tuple[Any, Any]) -> bool:
+    here = seen[layer]
+    pre = here.args[0] if here.args else here.kwargs["hidden_states"]
+    out, first, second = (_tensor(seen[p].output) for p in (layer, fit[0][0], fit[1][0]))
+    assert out is not None
+    assert first is not None
+    assert second is not None
+    return _adds_up(out[1], pre, first[1], second[1])
 
 
 def _attention_ports(
@@ -289,19 +407,26 @@ def _attention_ports(
         plain = output_of(f"{port}_proj")
         if normed is not None and normed.dim() == 4 and plain is not None:
             # The norm may see [rows, tokens, heads, d] or [rows, heads, tokens, d].
-            layout = "rthd" if normed.shape[1] == pre.shape[1] else "rhtd"
+            tokens, heads = pre.shape[1], plain.shape[-1] // normed.shape[-1]
+            if tokens == heads:
+                missing[name(port)] = (
+                    "the example has as many tokens as heads, which leaves the order of the axes "
+                    "open; give an example= of another length"
+                )
+                continue
+            layout = "rthd" if normed.shape[1] == tokens else "rhtd"
             ports.append(Port(name(port), f"{attention}.{port}_norm", layout=layout))
         elif plain is not None and width and plain.shape[-1] % width == 0:
             heads = plain.shape[-1] // width
             ports.append(Port(name(port), f"{attention}.{port}_proj", heads=heads, layout="rthd"))
         else:
             fused = output_of("c_attn")
-            heads = getattr(owner, "num_heads", None)
+            count = getattr(owner, "num_heads", None)
             d = pre.shape[-1]
-            if fused is not None and heads and fused.shape[-1] == 3 * d:
+            if fused is not None and count and fused.shape[-1] == 3 * d:
                 start = "qkv".index(port) * d
                 ports.append(Port(name(port), f"{attention}.c_attn", columns=(start, start + d),
-                                  heads=heads, layout="rthd"))  # fmt: skip
+                                  heads=count, layout="rthd"))  # fmt: skip
             else:
                 missing[name(port)] = "no projection of a known form inside of the attention"
     record = seen.get(attention)

@@ -10,7 +10,7 @@ import torch
 
 from tierod import _core
 from tierod.cache import ActivationCache, Key, site_name
-from tierod.instrument import Instrumented, StopForward, instrument
+from tierod.instrument import Instrumented, StopForward, _instrument
 from tierod.selection import Indices
 from tierod.session import Edit, HookFunction
 
@@ -20,7 +20,9 @@ NamesFilter = str | Sequence[str] | re.Pattern[str] | Callable[[str], bool] | No
 def _wrap(
     model: torch.nn.Module | Instrumented, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Instrumented:
-    return model if isinstance(model, Instrumented) else instrument(model, example=(args, kwargs))
+    if isinstance(model, Instrumented):
+        return model
+    return _instrument(model, None, (args, kwargs), None, example_is_own=False)
 
 
 def _chosen(model: Instrumented, names_filter: NamesFilter) -> list[str]:
@@ -74,7 +76,13 @@ def run_with_cache(
     session = instrumented.session()
     if stop_at_layer is not None:
         session.stop_at_layer(stop_at_layer)
-        names = [n for pattern in names for n in session.reached(pattern)]
+        wanted = names
+        names = [n for pattern in wanted for n in session.reached(pattern)]
+        if not names:
+            raise _core.SiteError(
+                f"[hook.run_with_cache] none of {wanted} fires before layer {stop_at_layer}, where "
+                "stop_at_layer ends the run; ask for earlier sites, or stop later"
+            )
     for name in names:
         session.capture(name, tokens=pos_slice, device=device, dtype=dtype)
     output: Any

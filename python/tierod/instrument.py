@@ -6,9 +6,11 @@ are installed by handle for the sites that it asks for, and removed when it clos
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -70,6 +72,8 @@ def _refuse_compiled(module: nn.Module) -> None:
             getattr(child, "_compiled_call_impl", None) is not None
         ):
             what = "compiled by torch.compile"
+        elif hasattr(child.__dict__.get("forward"), "_torchdynamo_orig_callable"):
+            what = "one whose forward is compiled by torch.compile"
         elif isinstance(child, torch.jit.ScriptModule):
             what = "a TorchScript module"
         elif getattr(child.__dict__.get("forward"), "__module__", "") == "torch.cuda.graphs":
@@ -135,7 +139,9 @@ def instrument(
     Every submodule has the raw sites `@path:in` (its first argument) and `@path:out`. A decoder of
     the Llama, GPT-2, Qwen or Gemma kind also has the canonical ports `layers.<i>.resid_pre`, ...:
     they are found by structure and checked by a forward in which resid_pre + attn_out + mlp_out must
-    add up to resid_post. What is not offered is listed, with the reason, in `.missing`.
+    add up to resid_post. The forward runs on copies of the example, in eval mode, and leaves buffers,
+    attributes and the random state as they were; forward hooks of your own see it. What is not
+    offered is listed, with the reason, in `.missing`.
 
     Args:
         module: any eager torch.nn.Module.
@@ -147,6 +153,17 @@ def instrument(
         StateError: if the module is compiled or replayed, so that hooks would be silent.
         SiteError: if a path does not exist.
     """
+    return _instrument(module, sites, example, decoder, example_is_own=True)
+
+
+def _instrument(
+    module: nn.Module,
+    sites: Sequence[SiteAddress] | Mapping[str, str] | None,
+    example: tuple[Sequence[Any], Mapping[str, Any]] | None,
+    decoder: str | None,
+    *,
+    example_is_own: bool,
+) -> Instrumented:
     if not isinstance(module, nn.Module):
         raise _core.InvalidArgument(
             f"[hook.instrument] expected a torch.nn.Module, got {type(module).__name__}"
@@ -154,10 +171,8 @@ def instrument(
     _refuse_compiled(module)
     paths = [path for path, _ in module.named_modules()]
     addresses: dict[str, SiteAddress] = {}
-    found = find_decoder(module, example, decoder)
-    missing: dict[str, str] = {}
+    found, missing = find_decoder(module, example, decoder, example_is_own)
     if found is not None:
-        missing = found.missing
         for port in found.ports:
             site = _core.Site(port.name, port.layout)
             addresses[port.name] = SiteAddress(
@@ -207,6 +222,8 @@ class _ModuleSessionMethods(_SessionMethods):
     _installed: dict[str, None]  # names in order of installation
     _stop_layer: int | None
     _stop: Any
+    _thread: int
+    _within_run: bool
 
     def _bind(self, on: Instrumented) -> None:
         self._on = on
@@ -217,6 +234,8 @@ class _ModuleSessionMethods(_SessionMethods):
         self._installed = {}
         self._stop_layer = None
         self._stop = None
+        self._thread = 0
+        self._within_run = False
         # Another model may have sites of the same names.
         _core.Session._see_only_model(self._core(), self._attachment.model_id)
 
@@ -264,6 +283,8 @@ class _ModuleSessionMethods(_SessionMethods):
         module, decoder = self._on.module, self._on.decoder
         _refuse_compiled(module)
         _core.Session._open(self._core())
+        self._thread = threading.get_ident()
+        self._within_run = self._attachment.in_run()
         try:
             if decoder is not None:
                 self._attachment.use_runs(module, decoder.owner_path)
@@ -273,7 +294,9 @@ class _ModuleSessionMethods(_SessionMethods):
             if decoder is not None and self._stop_layer is not None:
                 # Last, so that what is captured at the layer's input still fires.
                 layer = module.get_submodule(decoder.layer_paths[self._stop_layer])
-                self._stop = layer.register_forward_pre_hook(_stop, with_kwargs=True)
+                process = isinstance(self, _core.ProcessSession)
+                here = (None if process else self._thread, _core.suspend_depth())
+                self._stop = layer.register_forward_pre_hook(partial(_stop, here), with_kwargs=True)
         except BaseException:
             self._remove()
             _core.Session._abort(self._core())
@@ -285,9 +308,18 @@ class _ModuleSessionMethods(_SessionMethods):
             self._stop = None
         self._attachment.drop(self._installed)
         self._installed.clear()
-        self._attachment.forget_run()
+        if not self._within_run:  # what goes on around this session is not its to end
+            self._attachment.forget_run()
 
     def close(self) -> None:
+        if not self._core().is_open:
+            raise _core.StateError("[hook.Session.close] the session is not open")
+        process = isinstance(self, _core.ProcessSession)
+        if not process and self._thread != threading.get_ident():
+            raise _core.StateError(
+                "[hook.Session.close] the session was opened on another thread; close it there, or "
+                "use a process_session()"
+            )
         self._remove()
         if self._on._module() is None:
             _core.Session._abort(self._core())
@@ -296,6 +328,29 @@ class _ModuleSessionMethods(_SessionMethods):
                 "reference to it"
             )
         _core.Session._close(self._core())
+        self._check_recomputed()
+
+    def _check_recomputed(self) -> None:
+        """Refuse an edit whose backward, still to come, would recompute the unedited model."""
+        module, core = self._on.module, self._core()
+        checkpoints = module.training and any(
+            getattr(m, "gradient_checkpointing", False) is True for m in module.modules()
+        )
+        if not checkpoints or not torch.is_grad_enabled() or _core.Session._edit_count(core) == 0:
+            return
+        if _core.Session._recomputations(core) == 0:
+            raise _core.StateError(
+                "[hook.Session.close] the module checkpoints its layers, and backward has not run: it "
+                "would recompute the unedited model. Run backward() before the session closes, or "
+                "the forward under torch.no_grad()"
+            )
+
+    def __del__(self) -> None:
+        # Never closed: the hooks must not stay.
+        installed = getattr(self, "_installed", None)
+        if installed:
+            self._attachment.drop(installed)
+            installed.clear()
 
     def abort(self) -> None:
         self._remove()
@@ -314,7 +369,15 @@ class _ModuleSessionMethods(_SessionMethods):
         return self
 
 
-def _stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _stop(
+    here: tuple[int | None, int],
+    _module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    thread, depth = here
+    if thread not in (None, threading.get_ident()) or _core.suspend_depth() != depth:
+        return  # a forward that the session does not see
     raise StopForward(args[0] if args else kwargs["hidden_states"])
 
 

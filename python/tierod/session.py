@@ -143,11 +143,16 @@ class _SessionMethods:
 
     @contextmanager
     def hooks(self, hooks: Sequence[tuple[Key, HookFunction]]) -> Iterator[Self]:
-        """Open with these functions added: `with session.hooks([("layers.3.resid_post", f)])`."""
-        for pattern, function in hooks:
-            self.intervene(pattern, function)
-        with self:
-            yield self
+        """Open with these functions added, for this once:
+        `with session.hooks([("layers.3.resid_post", f)])`."""
+        before = _core.Session._edit_count(self._core())
+        try:
+            for pattern, function in hooks:
+                self.intervene(pattern, function)
+            with self:
+                yield self
+        finally:
+            _core.Session._drop_edits(self._core(), before)
 
     @property
     def cache(self) -> ActivationCache:

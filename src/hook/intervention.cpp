@@ -5,6 +5,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/where.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 #include <cmath>
@@ -104,8 +105,9 @@ at::Tensor donor_part(const at::Tensor& donor, const at::Tensor& x, const Region
 }
 
 at::Tensor replace_by_event(const Intervention::Impl& impl, const at::Tensor& x,
-                            const Region& region, const at::Tensor& part, const Event& event,
-                            bool gradient, const std::string& where) {
+                            const Region& region, const Selection& selection,
+                            const at::Tensor& part, const Event& event, bool gradient,
+                            const std::string& where) {
   EventFilter filter;
   filter.phase = event.phase;
   filter.step = event.step;
@@ -131,6 +133,17 @@ at::Tensor replace_by_event(const Intervention::Impl& impl, const at::Tensor& x,
   const auto axis = region.axes.tokens;
   if (axis >= 0 && donor.site_shape.size() == static_cast<std::size_t>(x.dim())) {
     check_token_lengths(donor.site_shape[static_cast<std::size_t>(axis)], x.size(axis), where);
+  }
+  const Selection& had = donor.selection;
+  const bool same_part =
+      had.rows == selection.rows && had.tokens == selection.tokens && had.heads == selection.heads;
+  if (!had.whole_tensor() && !same_part) {
+    // Shapes may agree all the same: token 1 would silently be put where token 3 was.
+    throw InvalidArgument(
+        cat(where, " the donor holds the selection ", had.to_json(), ", but the edit selects ",
+            selection.to_json(),
+            "; capture the donor whole or with the edit's rows, tokens and heads, "
+            "or give its tensor to replace()"));
   }
   return donor_part(donor.tensor, x, region, part, where);
 }
@@ -178,7 +191,10 @@ at::Tensor apply_affine(const Intervention::Affine& affine, const at::Tensor& pa
 }  // namespace
 
 at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Region& region,
-                 const Event& event, bool gradient, const std::string& where) {
+                 const Selection& selection, const Event& event, bool gradient,
+                 const std::string& where) {
+  // Under autocast a product of f32 operands would be rounded to bf16 on the way.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   if (region.empty) return x;
   const Intervention::Impl& impl = intervention.impl();
   const at::Tensor part = gather(region, x);
@@ -201,7 +217,7 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
       break;
     }
     case Intervention::Kind::replace_by_event:
-      values = replace_by_event(impl, x, region, part, event, gradient, where);
+      values = replace_by_event(impl, x, region, selection, part, event, gradient, where);
       check_replacement(values, part, where, "a donor");
       if (!impl.allow_nonfinite) check_finite(values, where, "the donor");
       break;

@@ -23,10 +23,11 @@ struct Intervention::Impl {
 namespace internal {
 
 /// Apply `intervention` to the chosen part of x at `event` and return a fresh tensor, or x itself
-/// where the region is empty.
+/// where the region is empty. `region` is what `selection` means here.
 /// @throws InvalidArgument, SiteError; messages start with `where`, which names the site.
 at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Region& region,
-                 const Event& event, bool gradient, const std::string& where);
+                 const Selection& selection, const Event& event, bool gradient,
+                 const std::string& where);
 
 /// Throw NumericalError if `x` holds NaN or Inf.
 void check_finite(const at::Tensor& x, const std::string& where, const char* what);

@@ -17,9 +17,10 @@ PhaseScope::PhaseScope(Phase phase, std::int64_t step,
     throw InvalidArgument(
         internal::cat("[hook.PhaseScope] expected a step >= 0, or -1 for none, got ", step));
   }
-  if (position_offset && *position_offset < 0) {
+  if (position_offset && *position_offset < internal::kUnknownOffset) {
     throw InvalidArgument(
-        internal::cat("[hook.PhaseScope] expected position_offset >= 0, got ", *position_offset));
+        internal::cat("[hook.PhaseScope] expected position_offset >= 0, or -1 for unknown, got ",
+                      *position_offset));
   }
   internal::Context& context = thread_state().context;
   phase_ = context.phase;

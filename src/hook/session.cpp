@@ -29,7 +29,6 @@ SitePlan& SessionState::plan(const Site& site) {
     plan->spec = table.find(site);
     resolve(*plan);
   }
-  plan->seen = true;
   return *plan;
 }
 
@@ -58,6 +57,8 @@ void SitePlan::restart() {
   forget(gradient_edits);
   counts.clear();
   gradient_events = 0;
+  recomputed = 0;
+  checkpointed = false;
   seen = false;
 }
 
@@ -229,6 +230,13 @@ void SessionState::check_contract() const {
     check_uses(plan->before, *plan, "a capture");
     check_uses(plan->after, *plan, "a capture");
     check_uses(plan->edits, *plan, "an edit");
+    if (plan->checkpointed && plan->recomputed == 0) {
+      throw StateError(
+          cat("[hook.Session.close] '", plan->site.name(),
+              "' was edited inside of a checkpoint, and backward has not run: it would "
+              "recompute the unedited model. Run backward() before the session closes, "
+              "or the forward under no_grad"));
+    }
     if (plan->wants_gradient() && plan->gradient_events == 0) {
       throw SiteError(cat("[hook.Session.close] no gradient arrived at '", plan->site.name(),
                           "'; run backward() before the session closes, with gradients enabled and "
@@ -352,6 +360,27 @@ void Session::intervene(std::string_view pattern, Callback callback, InterveneOp
   state_->resolve_again();
 }
 
+std::size_t Session::edit_count() const { return state_->edits.size(); }
+
+void Session::drop_edits(std::size_t count) {
+  if (state_->open) {
+    throw StateError("[hook.Session.drop_edits] the session is open; close it first");
+  }
+  if (count >= state_->edits.size()) return;
+  const auto dropped = [&](const Use<EditRequest>& use) {
+    return std::any_of(state_->edits.begin() + static_cast<std::ptrdiff_t>(count),
+                       state_->edits.end(),
+                       [&](const EditRequest& request) { return &request == use.request; });
+  };
+  for (const auto& plan : state_->plans) {
+    if (!plan) continue;
+    std::erase_if(plan->edits, dropped);
+    std::erase_if(plan->gradient_edits, dropped);
+    state_->resolve(*plan);
+  }
+  while (state_->edits.size() > count) state_->edits.pop_back();
+}
+
 void Session::set_spans(SpanTable spans) {
   check_may_change(*state_, "set_spans");
   SessionState::check_spans(spans);
@@ -461,6 +490,14 @@ std::vector<FireRecord> Session::fired() const {
            std::tuple(b.event.site.id(), b.event.phase, b.event.step, b.event.branch);
   });
   return records;
+}
+
+std::int64_t Session::recomputations() const {
+  std::int64_t total = 0;
+  for (const auto& plan : state_->plans) {
+    if (plan) total += plan->recomputed;
+  }
+  return total;
 }
 
 std::vector<std::string> Session::sites_seen() const {

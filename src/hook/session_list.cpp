@@ -79,18 +79,25 @@ std::shared_ptr<const std::vector<std::shared_ptr<SessionState>>> ProcessSession
 ActiveSessions::ActiveSessions() {
   const ThreadState& thread = acting_thread_state();
   for (const auto& session : thread.stack) {
-    if (session->order >= thread.hidden_below) sessions_.push_back(session.get());
+    if (session->open && session->order >= thread.hidden_below) sessions_.push_back(session.get());
   }
   ProcessSessions& process = ProcessSessions::instance();
   if (process.count.load(std::memory_order_acquire) == 0) return;
   process_ = process.snapshot();
   if (!process_) return;
   for (const auto& session : *process_) {
-    if (session->order >= thread.hidden_below) sessions_.push_back(session.get());
+    if (session->open && session->order >= thread.hidden_below) sessions_.push_back(session.get());
   }
   std::stable_sort(
       sessions_.begin(), sessions_.end(),
       [](const SessionState* a, const SessionState* b) { return a->order < b->order; });
+}
+
+bool any_session_sees(std::uint32_t model) {
+  for (const SessionState* session : ActiveSessions()) {
+    if (session->model == 0 || session->model == model) return true;
+  }
+  return false;
 }
 
 bool any_session_here() {

@@ -142,6 +142,12 @@ struct SitePlan {
   const SiteSpec* spec = nullptr;
   bool active = false;
   bool seen = false;
+  /// Absolute position of the first token in the last firing, for recomputation.
+  std::int64_t last_offset = 0;
+  /// Firings that were recomputations of a checkpoint.
+  std::int64_t recomputed = 0;
+  /// Edited where backward may have to recompute the edit.
+  bool checkpointed = false;
   /// All there is to do is to keep whole tensors.
   bool simple = false;
   std::pmr::vector<Use<CaptureRequest>> before, after, gradient_captures;
@@ -215,6 +221,9 @@ at::Tensor visit_gradient(const at::Tensor& gradient, const Site& site, const Co
 
 /// Tell whether any session may act on this thread now.
 bool any_session_here();
+
+/// Tell whether any of them sees the sites of `model`.
+TIEROD_API bool any_session_sees(std::uint32_t model);
 
 }  // namespace internal
 

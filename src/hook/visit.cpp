@@ -9,12 +9,15 @@
 // steps on the gradient. The node holds the sessions, because backward may run on other threads,
 // where this thread's stack is not to be seen.
 
+#include <ATen/SavedTensorHooks.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/SmallVector.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
 
 #include "core/text_internal.h"
 #include "hook/intervention_internal.h"
@@ -219,7 +222,8 @@ at::Tensor edit(Use<EditRequest>& use, const Part& part, const at::Tensor& x, bo
   const Event event = part.event();
   const std::string where = where_text(event);
   at::Tensor edited = use.request->intervention
-                          ? apply(*use.request->intervention, x, region, event, gradient, where)
+                          ? apply(*use.request->intervention, x, region,
+                                  use.request->options.selection, event, gradient, where)
                           : call_back(*use.request, x, region, event, where);
   ++use.done;
   return edited;
@@ -261,6 +265,20 @@ void check_not_recorded(const at::Tensor& x, const Site& site) {
                        "by. Record it without a session, and run the model eagerly with one"));
 }
 
+/// Tell whether `x` is a level of vmap or of torch.func.grad rather than a tensor with values.
+bool is_transformed(const at::Tensor& x) {
+  return x.key_set().has_any(c10::DispatchKeySet(
+      {c10::DispatchKey::FuncTorchBatched, c10::DispatchKey::FuncTorchGradWrapper}));
+}
+
+void check_not_transformed(const at::Tensor& x, const Site& site) {
+  if (!is_transformed(x)) return;
+  throw StateError(
+      cat("[hook.visit] at '", site.name(),
+          "': the model runs under torch.func (vmap, grad or jvp), where an activation "
+          "has no values of its own; run it with a batch and backward() instead"));
+}
+
 at::Tensor act_on_gradient(const Parts& parts, at::Tensor gradient) {
   for (const Part& part : parts) {
     if (!part.session->open) continue;
@@ -273,7 +291,13 @@ at::Tensor act_on_gradient(const Parts& parts, at::Tensor gradient) {
     });
   }
   for (const Part& part : parts) {
-    if (!part.session->open) continue;
+    if (!part.session->open) {
+      if (part.plan->gradient_edits.empty()) continue;
+      throw StateError(
+          cat("[hook.visit] at '", part.plan->site.name(),
+              "': backward runs after the session that edits this gradient was closed; "
+              "run it inside of the session, or the forward outside"));
+    }
     guarded(part, [&] {
       for (auto& use : part.plan->gradient_edits) gradient = edit(use, part, gradient, true);
     });
@@ -316,21 +340,31 @@ struct GradientNode : torch::autograd::Function<GradientNode> {
 std::int32_t count_event(SitePlan& plan, const Context& context, Context& address,
                          bool recomputed) {
   if (!recomputed) {
+    plan.last_offset = context.position_offset;
     return plan.counts.add(pack(context));
   }
-  const auto selects_some = [](const auto& uses) {
-    for (const auto& use : uses) {
-      if (!use.all_events) return true;
-    }
-    return false;
-  };
   const FireCounts::Count* last = plan.counts.last();
-  if (last == nullptr) return 0;
-  if (selects_some(plan.edits) && (plan.counts.size() > 1 || last->fired > 1)) {
+  if (last == nullptr) {
+    throw StateError(
+        cat("[hook.visit] at '", plan.site.name(),
+            "': the site first fires within backward, where a forward is taken for the "
+            "recomputation of a checkpoint; open the session around the forward too, or "
+            "run the forward outside of backward"));
+  }
+  // Which of several firings is recomputed cannot be told.
+  const bool depends_on_event =
+      std::any_of(plan.edits.begin(), plan.edits.end(), [](const Use<EditRequest>& use) {
+        return !use.all_events || !use.request->intervention ||
+               use.request->intervention->kind() == Intervention::Kind::replace_by_event;
+      });
+  if (depends_on_event && (plan.counts.size() > 1 || last->fired > 1)) {
     throw StateError(cat("[hook.visit] at '", plan.site.name(),
                          "': a checkpoint recomputes a site that fired several times, and an edit "
-                         "selects some of them by phase, step or call; turn checkpointing off"));
+                         "depends on which (a callback, donors by event, or a selection by phase, "
+                         "step or call); turn checkpointing off"));
   }
+  ++plan.recomputed;
+  address.position_offset = plan.last_offset;
   address.phase = static_cast<Phase>(last->context >> 48);
   address.branch = static_cast<std::uint16_t>(last->context >> 32);
   address.step = static_cast<std::int32_t>(last->context & 0xFFFFFFFF);
@@ -340,23 +374,24 @@ std::int32_t count_event(SitePlan& plan, const Context& context, Context& addres
 }  // namespace
 
 /// Return the one session that acts here, if it does no more at `site` than keep whole tensors.
-SessionState* simple_session(const at::Tensor& x, const Context& context) {
+static SessionState* simple_session(const at::Tensor& x, const Context& context) {
   const ThreadState& thread = thread_state();
   const bool alone = thread.stack.size() == 1 && thread.hidden_below == 0 && !thread.in_callback &&
                      ProcessSessions::instance().count.load(std::memory_order_acquire) == 0;
-  if (!alone || !x.is_cpu()) return nullptr;
+  if (!alone || !x.is_cpu() || is_transformed(x)) return nullptr;
   SessionState* session = thread.stack.front().get();
-  return session->sees(context) ? session : nullptr;
+  return session->open && session->sees(context) ? session : nullptr;
 }
 
 /// The same as the steps of visit(), for what is most common. In a model every line of memory that
 /// a visit touches comes from a cold cache, and this touches few.
-bool visit_simple(const at::Tensor& x, const Site& site, const Context& context) {
+static bool visit_simple(const at::Tensor& x, const Site& site, const Context& context) {
   SessionState* session = simple_session(x, context);
   if (session == nullptr) return false;
   SitePlan& plan = session->plan(site);
-  if (!plan.active) return true;
   if (!plan.simple || in_backward()) return false;
+  plan.seen = true;
+  if (!plan.active) return true;
   const std::int32_t call = plan.counts.add(pack(context));
   try {
     for (auto& use : plan.after) {
@@ -383,10 +418,21 @@ at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) 
     if (!session->sees(context)) continue;
     const auto lock = lock_if_shared(*session);
     SitePlan& plan = session->plan(site);
-    if (!plan.active) continue;
+    if (!plan.active) {
+      plan.seen = plan.seen || !recomputed;
+      continue;
+    }
     check_not_recorded(x, site);
+    check_not_transformed(x, site);
     Context address = context;
-    const std::int32_t call = count_event(plan, context, address, recomputed);
+    std::int32_t call = 0;
+    try {
+      call = count_event(plan, context, address, recomputed);
+    } catch (...) {
+      if (!session->pending) session->pending = std::current_exception();
+      throw;
+    }
+    plan.seen = true;
     parts.push_back({session->shared_from_this(), &plan, address, call});
     edits = edits || !plan.edits.empty();
     gradients = gradients || plan.wants_gradient();
@@ -398,6 +444,12 @@ at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) 
   }
   at::Tensor y = x;
   if (edits) {
+    // A checkpoint that is not reentrant packs what autograd saves by hooks on saved tensors.
+    const bool checkpointed = !recomputed && at::GradMode::is_enabled() &&
+                              at::SavedTensorDefaultHooks::get_hooks().has_value();
+    for (const Part& part : parts) {
+      if (checkpointed && !part.plan->edits.empty()) part.plan->checkpointed = true;
+    }
     // Without locks: a callback may wait for Python's lock, which another thread holds.
     for (const Part& part : parts) {
       guarded(part, [&] {

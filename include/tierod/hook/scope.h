@@ -14,9 +14,9 @@ namespace tierod {
 class TIEROD_API PhaseScope {
  public:
   /// `position_offset` is the absolute position of the first token in the tensors of this scope
-  /// (0 in prefill, prompt length + t in decode step t). Where it is not given, it is 0 in the
-  /// phases that see the sequence from its start, and unknown in `decode`: a selection by absolute
-  /// position is refused there.
+  /// (0 in prefill, prompt length + t in decode step t), -1 where it is unknown. Where it is not
+  /// given, it is 0 in the phases that see the sequence from its start, and unknown in `decode`: a
+  /// selection by absolute position is refused there.
   explicit PhaseScope(Phase phase, std::int64_t step = -1,
                       std::optional<std::int64_t> position_offset = std::nullopt);
   ~PhaseScope();

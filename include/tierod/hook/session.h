@@ -78,6 +78,11 @@ class TIEROD_API Session {
                  InterveneOptions options = {});
   /// Edit by a function.
   void intervene(std::string_view pattern, Callback callback, InterveneOptions options = {});
+  /// Return how many edits are set up.
+  std::size_t edit_count() const;
+  /// Take back the edits after the first `count`.
+  /// @throws StateError if the session is open.
+  void drop_edits(std::size_t count);
   /// Name spans of absolute token positions, for selections by span. One entry serves all rows.
   /// @throws InvalidArgument if a span is empty or negative, or a name stands twice in a row.
   void set_spans(SpanTable spans);
@@ -131,6 +136,8 @@ class TIEROD_API Session {
   Moments moments(std::string_view site) const;
   /// Return how often each captured or edited site fired.
   std::vector<FireRecord> fired() const;
+  /// Return how many firings were recomputations of a checkpoint in backward.
+  std::int64_t recomputations() const;
   /// Return the names of all sites that fired, captured or not.
   std::vector<std::string> sites_seen() const;
   const SiteTable& table() const;

@@ -64,7 +64,7 @@ inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   if (!a.sizes().equals(b.sizes()) || a.scalar_type() != b.scalar_type()) return false;
   const at::Tensor x = a.detach().contiguous();
   const at::Tensor y = b.detach().contiguous();
-  return std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
+  return x.nbytes() == 0 || std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
 }
 
 /// Return the element at `index` as a double.

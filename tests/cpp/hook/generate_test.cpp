@@ -139,13 +139,16 @@ TEST_P(GenerateTest, DecodeWithoutAnOffsetRefusesPositions) {
   const Site site("generate.offset", "rtw");
   Session session;
   session.capture("generate.offset", {.selection = {.tokens = Tokens::positions({0})}});
-  EXPECT_HAS(message_of<StateError>([&] {
-               session.run([&] {
-                 const PhaseScope decode(Phase::decode, 0);
-                 hook_point(normal({1, 1, 2}, 0, dtype()), site);
-               });
-             }),
-             "position_offset");
+  const auto refused = [&](Phase phase, std::optional<std::int64_t> offset) {
+    return message_of<StateError>([&] {
+      session.run([&] {
+        const PhaseScope scope(phase, 0, offset);
+        hook_point(normal({1, 1, 2}, 0, dtype()), site);
+      });
+    });
+  };
+  EXPECT_HAS(refused(Phase::decode, std::nullopt), "position_offset");
+  EXPECT_HAS(refused(Phase::prefill, -1), "position_offset");
 }
 
 TEST_P(GenerateTest, ScopesNestAndRestore) {
@@ -171,7 +174,7 @@ TEST_P(GenerateTest, ScopesNestAndRestore) {
                                              "generate.scopes[vision call 0]"}));
   EXPECT_EQ(session.cache().find("generate.scopes", {.branch = "guided"}).size(), 2U);
   EXPECT_THROW(PhaseScope(Phase::decode, -2), InvalidArgument);
-  EXPECT_THROW(PhaseScope(Phase::decode, 0, -1), InvalidArgument);
+  EXPECT_THROW(PhaseScope(Phase::decode, 0, -2), InvalidArgument);
 }
 
 INSTANTIATE_DTYPES(GenerateTest);
