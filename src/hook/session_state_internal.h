@@ -113,6 +113,7 @@ struct SessionState : std::enable_shared_from_this<SessionState> {
 
   /// Throw what capture(), intervene() and set_spans() throw, and change nothing.
   void check_capture(const SitePattern& pattern, const CaptureOptions& options) const;
+  static void check_sink(const CaptureOptions& options);
   void check_edit(const SitePattern& pattern, const InterveneOptions& options) const;
   static void check_spans(const SpanTable& spans);
 

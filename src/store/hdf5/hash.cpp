@@ -1,0 +1,21 @@
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "store/bytes_internal.h"
+#include "tierod/store/schema.h"
+
+namespace tierod {
+
+bool has_store() noexcept { return true; }
+
+namespace internal {
+
+std::uint64_t hash64(const void* data, std::size_t size) noexcept {
+  return XXH3_64bits(data, size);
+}
+
+void require_store(const char* /*function*/) {}
+
+}  // namespace internal
+
+}  // namespace tierod
