@@ -48,5 +48,7 @@ void bind_core(py::module_& m);
 void bind_stats(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
+void bind_store(py::module_& m);
+void bind_store_maintenance(py::module_& m);
 
 }  // namespace tierod::bindings

@@ -62,35 +62,39 @@ hid_t row_type(std::size_t column) {
   }
 }
 
+namespace {
+// Of variable length: h5py reads it as str, and it may be long.
+Handle text_type() {
+  Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type.get(), H5T_VARIABLE);
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  return type;
+}
+}  // namespace
+
 void write_text(hid_t object, const char* name, const std::string& text, const char* where,
                 const std::string& path) {
-  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.get(), text.size() + 1);
-  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  const Handle type = text_type();
   const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
   const Handle attribute(
       H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  if (!attribute || H5Awrite(attribute.get(), type.get(), text.c_str()) < 0) {
+  const char* data = text.c_str();
+  if (!attribute || H5Awrite(attribute.get(), type.get(), &data) < 0) {
     fail(where, cat("write the attribute '", name, "' of"), path);
   }
 }
 
 std::string read_text(hid_t object, const char* name, const char* where, const std::string& path) {
   const Handle attribute(H5Aopen(object, name, H5P_DEFAULT), H5Aclose);
-  const Handle type(attribute ? H5Aget_type(attribute.get()) : -1, H5Tclose);
-  if (!type || H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) != 0) {
+  const Handle stored(attribute ? H5Aget_type(attribute.get()) : -1, H5Tclose);
+  const Handle type = text_type();
+  char* data = nullptr;
+  if (!stored || H5Tis_variable_str(stored.get()) <= 0 ||
+      H5Aread(attribute.get(), type.get(), &data) < 0 || data == nullptr) {
     fail(where, cat("read the attribute '", name, "' of"), path);
   }
-  const std::size_t size = H5Tget_size(type.get());
-  if (size > (std::size_t{64} << 20)) {
-    throw IoError(cat("[", where, "] '", path, "': the attribute '", name, "' has ", size,
-                      " bytes; it is no shard of a store"));
-  }
-  std::string text(size, '\0');
-  if (H5Aread(attribute.get(), type.get(), text.data()) < 0) {
-    fail(where, cat("read the attribute '", name, "' of"), path);
-  }
-  text.resize(text.find('\0') == std::string::npos ? size : text.find('\0'));
+  std::string text(data);
+  H5free_memory(data);
   return text;
 }
 

@@ -1,3 +1,6 @@
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+
 #include <random>
 
 #include "store/fixture.h"
@@ -255,7 +258,8 @@ TEST_F(DamageTest, NoManifestMakesTheReaderCrashOrGrow) {
   EXPECT_GT(refused, kRounds / 2);
 }
 
-// The same for the seal of a shard, its checksums made right again.
+// The same for the seal of a shard, which says where rows and row tables lie, its checksums made
+// right again.
 TEST_F(DamageTest, NoSealMakesTheReaderCrashOrGrow) {
   const std::string path = file("000000.h5");
   const std::string intact = read_text(path);
@@ -285,6 +289,8 @@ TEST_F(DamageTest, NoSealMakesTheReaderCrashOrGrow) {
       const ActivationReader reader = ActivationReader::open(store_);
       const std::int64_t rows = trusting.shards[0].rows[0];
       EXPECT_TRUE(same_bits(reader.read("prefill", kSite, 0, rows), all_.narrow(0, 0, rows)));
+      const at::Tensor samples = reader.column("prefill", RowColumn::sample).narrow(0, 0, rows);
+      EXPECT_TRUE(samples.equal(at::arange(rows)));
     } catch (const Error&) {
       ++refused;
     }
