@@ -146,12 +146,12 @@ void replace_file(const char* where, const std::string& path, std::string_view t
     const Fd fd = open_file(where, temporary, O_WRONLY | O_CREAT | O_TRUNC);
     write_at(where, fd.get(), temporary, text.data(), text.size(), 0);
     sync_file(where, fd.get(), temporary);
+    sync_folder(where, std::filesystem::path(path).parent_path().string());
     rename_file(where, temporary, path);
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
   }
-  sync_folder(where, std::filesystem::path(path).parent_path().string());
 }
 
 std::string read_file(const char* where, const std::string& path, std::int64_t limit) {

@@ -54,7 +54,8 @@ void sync_file(const char* where, int fd, const std::string& path);
 /// Make renames and new files in a folder durable.
 void sync_folder(const char* where, const std::string& path);
 void rename_file(const char* where, const std::string& from, const std::string& to);
-/// Replace a file's contents so that a crash leaves the old or the new ones.
+/// Replace a file's contents so that a crash leaves the old or the new ones. The folder is synced
+/// before the new name takes effect, so that renames before this one are durable before it is.
 void replace_file(const char* where, const std::string& path, std::string_view text);
 /// Read a whole file of at most `limit` bytes.
 std::string read_file(const char* where, const std::string& path, std::int64_t limit);

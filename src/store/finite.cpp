@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <type_traits>
 
 #include "store/finite_internal.h"
 
@@ -7,16 +6,29 @@ namespace tierod::internal {
 
 namespace {
 
+// A copy for processors with AVX2 is made beside the plain one, and chosen when the library loads;
+// sanitizers are not ready that early.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define TIEROD_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define TIEROD_CLONES
+#endif
+
 // Without the sign, the bits of a float order as integers, and NaN and Inf are the largest. A
 // maximum over a row has no branch and becomes vector code.
-template <typename Int>
-bool row_is_finite(const Int* row, std::int64_t width, Int exponent) noexcept {
-  constexpr auto kMagnitude =
-      static_cast<Int>(static_cast<std::make_unsigned_t<Int>>(~std::make_unsigned_t<Int>{0}) >> 1);
-  Int most = 0;
+TIEROD_CLONES bool row_is_finite(const std::int16_t* row, std::int64_t width,
+                                 std::int16_t exponent) noexcept {
+  std::int16_t most = 0;
   for (std::int64_t i = 0; i < width; ++i) {
-    most = std::max<Int>(most, static_cast<Int>(row[i] & kMagnitude));
+    most = std::max(most, static_cast<std::int16_t>(row[i] & 0x7FFF));
   }
+  return most < exponent;
+}
+
+TIEROD_CLONES bool row_is_finite(const std::int32_t* row, std::int64_t width,
+                                 std::int32_t exponent) noexcept {
+  std::int32_t most = 0;
+  for (std::int64_t i = 0; i < width; ++i) most = std::max(most, row[i] & 0x7FFFFFFF);
   return most < exponent;
 }
 

@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "store/hdf5/hdf5_internal.h"
@@ -14,16 +13,12 @@ void build_index_of(const std::string& store, const Manifest& manifest) {
   const std::string temporary = cat(path, ".", ::getpid(), ".tmp");
   try {
     write_index(temporary, manifest);
-    {
-      const Fd fd = open_file(kWhere, temporary, O_RDWR);
-      sync_file(kWhere, fd.get(), temporary);
-    }
+    // Not synced: what a power failure takes of it, build_index() makes again.
     rename_file(kWhere, temporary, path);
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
   }
-  sync_folder(kWhere, store);
 }
 
 }  // namespace internal

@@ -195,6 +195,7 @@ Manifest load_manifest(const char* where, const std::string& store) {
 
 void save_manifest(const char* where, const std::string& store, const Manifest& manifest) {
   replace_file(where, store_path(store, kManifest), manifest_text(manifest));
+  sync_folder(where, store);
 }
 
 std::string self_description(const Manifest& manifest) { return description(manifest).dump(); }

@@ -56,6 +56,7 @@ Pipeline::Pipeline(std::string store, Manifest manifest, Ring& ring, WriterLock&
 Pipeline::~Pipeline() { stop(); }
 
 void Pipeline::write(ChunkTask task) {
+  chunks_.fetch_add(1, std::memory_order_relaxed);
   {
     const std::lock_guard lock(mutex_);
     tasks_.push_back({.chunk = task});
@@ -83,9 +84,12 @@ void Pipeline::seal(std::vector<std::int64_t> rows) {
 }
 
 void Pipeline::wait() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return pending_ == 0 || error_; });
-  if (error_) std::rethrow_exception(error_);
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return pending_ == 0 || error_; });
+    if (error_) std::rethrow_exception(error_);
+  }
+  sync_folder(kWhere, store_);  // the last manifest's name; those before it were synced with it
 }
 
 void Pipeline::check() {
@@ -154,7 +158,10 @@ void Pipeline::run_writer() {
         fail();
       }
     }
-    if (task.chunk) ring_.give(task.chunk->buffer);
+    if (task.chunk) {
+      ring_.give(task.chunk->buffer);
+      chunks_.fetch_sub(1, std::memory_order_relaxed);
+    }
     {
       const std::lock_guard lock(mutex_);
       --pending_;
@@ -298,7 +305,6 @@ void Pipeline::commit(Commit job) {
   const std::string path = job.temporary.substr(0, job.temporary.size() - 4);
   entry.file = std::filesystem::path(path).filename().string();
   rename_file(kWhere, job.temporary, path);
-  sync_folder(kWhere, store_);
 
   std::string text;
   {

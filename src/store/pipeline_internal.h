@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -39,6 +40,8 @@ class Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
 
   void write(ChunkTask task);
+  /// Tell whether buffers are on their way through.
+  bool has_chunks() const noexcept { return chunks_.load(std::memory_order_relaxed) > 0; }
   /// Take over streams, sites or branches that came.
   void update(std::vector<StreamSpec> streams, std::vector<std::string> branches);
   /// Close the open shard at these numbers of rows.
@@ -96,6 +99,7 @@ class Pipeline {
   std::condition_variable changed_;
   std::deque<Task> tasks_;
   std::deque<Commit> commits_;
+  std::atomic<std::int64_t> chunks_ = 0;
   std::int64_t pending_ = 0;  // tasks and commits that are not done
   bool stopping_ = false;
   bool writer_done_ = false;

@@ -1,4 +1,7 @@
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <new>
 
@@ -6,24 +9,42 @@
 
 namespace tierod::internal {
 
+namespace {
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+// Longer than a chunk takes into the page cache, too short for a model to notice.
+constexpr std::chrono::microseconds kPatience{1000};
+}  // namespace
+
 void Ring::Free::operator()(std::byte* p) const noexcept { std::free(p); }
 
 Ring::Ring(std::size_t buffers, std::size_t bytes)
-    : count_(buffers), bytes_((bytes + 4095) / 4096 * 4096) {
-  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(4096, count_ * bytes_)));
+    : count_(buffers), bytes_((bytes + 4095) / 4096 * 4096), untouched_(buffers) {
+  const std::size_t size = (count_ * bytes_ + kHugePage - 1) / kHugePage * kHugePage;
+  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kHugePage, size)));
   if (!memory_) throw std::bad_alloc();
+  // A page fault for every 4 KiB would cost as much as the copy.
+  ::madvise(memory_.get(), size, MADV_HUGEPAGE);
   idle_.reserve(count_);
-  for (std::size_t i = count_; i > 0; --i) idle_.push_back(memory_.get() + (i - 1) * bytes_);
 }
 
-std::byte* Ring::take() {
+std::byte* Ring::take(bool patient) {
   std::unique_lock lock(mutex_);
-  if (idle_.empty() && !stopped_) ++waits_;
-  given_.wait(lock, [&] { return !idle_.empty() || stopped_; });
+  const auto ready = [&] { return !idle_.empty() || stopped_; };
+  if (!ready() && untouched_ > 0 && patient) given_.wait_for(lock, kPatience, ready);
+  if (!ready()) {
+    if (untouched_ > 0) {
+      std::byte* buffer = memory_.get() + (count_ - untouched_) * bytes_;
+      --untouched_;
+      peak_ = std::max(peak_, count_ - idle_.size() - untouched_);
+      return buffer;
+    }
+    ++waits_;
+    given_.wait(lock, ready);
+  }
   if (stopped_) return nullptr;
   std::byte* buffer = idle_.back();
   idle_.pop_back();
-  peak_ = std::max(peak_, count_ - idle_.size());
+  peak_ = std::max(peak_, count_ - idle_.size() - untouched_);
   return buffer;
 }
 

@@ -63,7 +63,7 @@ std::size_t ActivationWriter::Impl::number(const StreamState& stream) const {
 }
 
 std::byte* ActivationWriter::Impl::take_buffer() {
-  std::byte* buffer = ring->take();
+  std::byte* buffer = ring->take(pipeline->has_chunks());
   if (buffer != nullptr) return buffer;
   pipeline->check();
   throw StateError("[store.ActivationWriter.append] the writer was closed meanwhile");

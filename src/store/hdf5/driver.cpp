@@ -3,7 +3,8 @@
 // A disk that fills up while HDF5 writes leaves it with dirty metadata that it can never flush: the
 // file cannot be closed, and the library tries again when the process ends. This driver, otherwise
 // a plain pwrite, remembers the first error and from then on takes everything without writing. HDF5
-// closes in peace, and the shard, which is thrown away in any case, reports the error by itself.
+// closes in peace, and the shard, which is thrown away in any case, reports the error by itself. It
+// also tells where a chunk went: HDF5 1.10 itself walks through all chunks to find one.
 
 #include <H5FDpublic.h>
 #include <fcntl.h>
@@ -26,6 +27,8 @@ struct DriverFile {
   haddr_t eoa;
   haddr_t eof;
   int error;
+  haddr_t raw_address;  // of the last write of raw data
+  size_t raw_size;
 };
 
 DriverFile* self(H5FD_t* file) { return reinterpret_cast<DriverFile*>(file); }
@@ -99,9 +102,13 @@ herr_t driver_read(H5FD_t* file, H5FD_mem_t /*type*/, hid_t /*dxpl*/, haddr_t ad
   return 0;
 }
 
-herr_t driver_write(H5FD_t* file, H5FD_mem_t /*type*/, hid_t /*dxpl*/, haddr_t address, size_t size,
+herr_t driver_write(H5FD_t* file, H5FD_mem_t type, hid_t /*dxpl*/, haddr_t address, size_t size,
                     const void* buffer) {
   DriverFile& state = *self(file);
+  if (type == H5FD_MEM_DRAW) {
+    state.raw_address = address;
+    state.raw_size = size;
+  }
   const auto* source = static_cast<const char*>(buffer);
   haddr_t at = address;
   size_t left = size;
@@ -163,6 +170,13 @@ Handle writing_access() {
   // Chunks begin at page boundaries: the kernel need not read what it overwrites.
   H5Pset_alignment(access.get(), 65536, 4096);
   return access;
+}
+
+std::pair<std::int64_t, std::size_t> last_raw_write(hid_t file) {
+  void* handle = nullptr;
+  if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || handle == nullptr) return {-1, 0};
+  const auto* state = static_cast<const DriverFile*>(handle);
+  return {static_cast<std::int64_t>(state->raw_address), state->raw_size};
 }
 
 int driver_error(hid_t file) {

@@ -84,6 +84,8 @@ void describe_row_column(hid_t dataset, std::size_t column,
 Handle open_for_reading(const char* where, const std::string& path);
 Handle writing_access();
 
+/// Return where the last raw data went in a file written through our driver, and how many bytes.
+std::pair<std::int64_t, std::size_t> last_raw_write(hid_t file);
 /// Say what a file written through our driver met: 0, or the errno of the first failed write.
 int driver_error(hid_t file);
 

@@ -28,6 +28,7 @@ struct Written {
   std::int64_t rows;
   std::size_t bytes;
   std::uint64_t hash;
+  std::int64_t offset;  // in the file
 };
 
 }  // namespace
@@ -188,7 +189,12 @@ void ShardFile::write_chunk(std::size_t stream, std::uint16_t column, std::int64
     h5::fail(kWhere, "write a chunk to", impl_->path);
   }
   impl_->check();
-  impl_->written.push_back({stream, column, first_row, rows, bytes, hash});
+  const auto [at, written] = h5::last_raw_write(impl_->file.get());
+  if (at <= 0 || written != bytes) {
+    throw IoError(cat("[", kWhere, "] '", impl_->path, "': a chunk of ", bytes,
+                      " bytes was written as one of ", written));
+  }
+  impl_->written.push_back({stream, column, first_row, rows, bytes, hash, at});
 }
 
 void ShardFile::start_writeback() {
@@ -204,18 +210,9 @@ std::vector<Extent> ShardFile::finish(const std::vector<std::int64_t>& rows) {
   for (const Written& chunk : impl.written) {
     const std::int64_t kept = std::min(chunk.rows, rows[chunk.stream] - chunk.first_row);
     if (kept <= 0) continue;  // beyond the last complete row: its bytes count as padding
-    const std::array<hsize_t, 2> offset = {static_cast<hsize_t>(chunk.first_row), 0};
-    unsigned filters = 0;
-    haddr_t address = HADDR_UNDEF;
-    hsize_t size = 0;
-    const hid_t dataset = impl.column(chunk.stream, chunk.column).dataset.get();
-    if (H5Dget_chunk_info_by_coord(dataset, offset.data(), &filters, &address, &size) < 0 ||
-        address == HADDR_UNDEF || size != chunk.bytes) {
-      h5::fail(kWhere, "find a chunk of", impl.path);
-    }
     if (kept < chunk.rows) cut.push_back(extents.size());
-    extents.push_back({.offset = static_cast<std::int64_t>(address),
-                       .length = static_cast<std::int64_t>(size),
+    extents.push_back({.offset = chunk.offset,
+                       .length = static_cast<std::int64_t>(chunk.bytes),
                        .hash = chunk.hash,
                        .first_row = chunk.first_row,
                        .rows = static_cast<std::uint32_t>(kept),

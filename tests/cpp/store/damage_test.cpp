@@ -3,6 +3,9 @@
 
 #include <random>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "store/fixture.h"
 #include "store/manifest_internal.h"
 #include "store/seal_internal.h"
@@ -200,6 +203,17 @@ TEST_F(DamageTest, ProgressMayStopVerifyAndRecover) {
       recover_store(store_, [](std::int64_t, std::int64_t, std::string_view) { return false; }),
       StateError);
   EXPECT_EQ(read_text(file("manifest.json")), before);
+}
+
+// The library takes the fastest form that the processor has; this file was compiled with the plain
+// one.
+TEST(Checksum, IsXxh3WhateverTheProcessor) {
+  EXPECT_EQ(internal::hash64("", 0), 0x2d06800538d394c2U);
+  std::string bytes;
+  for (const std::size_t size : {1, 8, 16, 17, 128, 129, 240, 241, 1'024, 1'025, 100'003}) {
+    while (bytes.size() < size) bytes += static_cast<char>(bytes.size() * 31 % 251);
+    EXPECT_EQ(internal::hash64(bytes.data(), size), XXH3_64bits(bytes.data(), size)) << size;
+  }
 }
 
 // --- hostile bytes ------------------------------------------------------------------------------
