@@ -196,7 +196,7 @@ void bind_intervention(py::module_& m) {
 }
 
 void bind_session(py::module_& m) {
-  py::class_<CaptureSink, std::shared_ptr<CaptureSink>>(
+  const py::class_<CaptureSink, std::shared_ptr<CaptureSink>> capture_sink(
       m, "CaptureSink", "Receives what a session captures while the model runs.");
   py::class_<SiteTable>(m, "SiteTable", "The sites that a model declares.")
       .def(py::init([](const std::vector<std::tuple<Site, std::int64_t, std::int64_t, std::string>>&
@@ -230,7 +230,8 @@ void bind_session(py::module_& m) {
            [](Session& s, std::string_view pattern, const std::string& selection,
               const std::string& reduce, const std::string& when,
               std::optional<at::ScalarType> dtype, std::optional<c10::Device> device, bool copy,
-              bool gradient, bool keep_graph, std::optional<std::shared_ptr<CaptureSink>> sink) {
+              bool gradient, bool keep_graph,
+              const std::optional<std::shared_ptr<CaptureSink>>& sink) {
              s.capture(pattern, {.selection = Selection::from_json(selection),
                                  .reduce = reduce_from_name(reduce),
                                  .when = when_of(when),

@@ -22,10 +22,7 @@ void bind_stats(py::module_& m) {
         return "Moments(count=" + std::to_string(s.count()) +
                ", width=" + std::to_string(s.width()) + ")";
       });
-  py::class_<CrossMoments>(
-      m, "CrossMoments",
-      "Cross-covariance of rows with labels of several concepts, each over the "
-      "rows whose label is known (not NaN), in one pass and in f64.")
+  py::class_<CrossMoments>(m, "CrossMoments", "Cross-covariance of rows with labels.")
       .def(py::init<>())
       .def("update", &CrossMoments::update, py::arg("rows"), py::arg("labels"),
            "Add rows [n, d] and labels [n, k].")

@@ -202,7 +202,7 @@ class Moments:
 
 class CrossMoments:
     """
-    Cross-covariance of rows with labels of several concepts, each over the rows whose label is known (not NaN), in one pass and in f64.
+    Cross-covariance of rows with labels.
     """
     def __init__(self) -> None: ...
     def count(self) -> torch.Tensor:

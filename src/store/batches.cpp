@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <numeric>
+#include <future>
+#include <utility>
 
 #include "core/text_internal.h"
 #include "store/permutation_internal.h"
@@ -56,6 +57,7 @@ struct Batches::Impl {
   std::int64_t window = 0;       // number of the window in `order`
   std::vector<std::int64_t> order;
   std::size_t used = 0;
+  std::future<void> ahead;  // the reading of the next window
 
   static constexpr const char* kWhere = "store.ActivationReader.batches";
 
@@ -72,24 +74,41 @@ struct Batches::Impl {
     return {begin, std::min(total, begin + options.block_rows)};
   }
 
-  void read_ahead(std::int64_t first_block) const {
+  // Runs of neighbouring rows of the blocks of one window.
+  std::vector<std::pair<std::int64_t, std::int64_t>> runs(std::int64_t first_block) const {
+    std::vector<std::pair<std::int64_t, std::int64_t>> result;
     const auto count = static_cast<std::int64_t>(blocks.size());
     const std::int64_t end = std::min(count, first_block + options.window_blocks);
     for (std::int64_t b = first_block; b < end; ++b) {
       const auto [begin, last] = block(b);
-      for (const internal::SiteRef& ref : sites) {
-        if (!chosen.defined()) {
-          internal::will_need(*snapshot, ref, begin, last, kWhere);
-          continue;
-        }
-        for (std::int64_t p = begin; p < last;) {  // runs of neighbours
-          std::int64_t q = p + 1;
-          while (q < last && row(q) == row(q - 1) + 1) ++q;
-          internal::will_need(*snapshot, ref, row(p), row(q - 1) + 1, kWhere);
-          p = q;
-        }
+      if (!chosen.defined()) {
+        result.emplace_back(begin, last);
+        continue;
+      }
+      for (std::int64_t p = begin; p < last;) {
+        std::int64_t q = p + 1;
+        while (q < last && row(q) == row(q - 1) + 1) ++q;
+        result.emplace_back(row(p), row(q - 1) + 1);
+        p = q;
       }
     }
+    return result;
+  }
+
+  // Read a window while the one before is used: first all of it is asked for, so that the disk has
+  // work, then it is checked, which also maps its pages.
+  void read_ahead(std::int64_t first_block) {
+    ahead = std::async(std::launch::async,
+                       [snapshot = snapshot, sites = sites, runs = runs(first_block)] {
+                         for (const auto& [begin, end] : runs) {
+                           for (const auto& ref : sites)
+                             internal::will_need(*snapshot, ref, begin, end, kWhere);
+                         }
+                         for (const auto& [begin, end] : runs) {
+                           for (const auto& ref : sites)
+                             internal::touch_rows(*snapshot, ref, begin, end, kWhere);
+                         }
+                       });
   }
 
   void next_window() {
@@ -97,7 +116,8 @@ struct Batches::Impl {
     const auto count = static_cast<std::int64_t>(blocks.size());
     const std::int64_t end = std::min(count, first + options.window_blocks);
     if (window == 0) read_ahead(0);
-    read_ahead(end);
+    ahead.get();
+    if (end < count) read_ahead(end);
     order.clear();
     for (std::int64_t b = first; b < end; ++b) {
       const auto [begin, last] = block(b);

@@ -62,7 +62,7 @@ void Pipeline::write(ChunkTask task) {
     tasks_.push_back({.chunk = task});
     ++pending_;
   }
-  changed_.notify_all();
+  task_.notify_one();
 }
 
 void Pipeline::update(std::vector<StreamSpec> streams, std::vector<std::string> branches) {
@@ -71,7 +71,7 @@ void Pipeline::update(std::vector<StreamSpec> streams, std::vector<std::string> 
     tasks_.push_back({.update = std::pair(std::move(streams), std::move(branches))});
     ++pending_;
   }
-  changed_.notify_all();
+  task_.notify_one();
 }
 
 void Pipeline::seal(std::vector<std::int64_t> rows) {
@@ -80,13 +80,13 @@ void Pipeline::seal(std::vector<std::int64_t> rows) {
     tasks_.push_back({.seal = std::move(rows)});
     ++pending_;
   }
-  changed_.notify_all();
+  task_.notify_one();
 }
 
 void Pipeline::wait() {
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return pending_ == 0 || error_; });
+    done_.wait(lock, [&] { return pending_ == 0 || error_; });
     if (error_) std::rethrow_exception(error_);
   }
   sync_folder(kWhere, store_);  // the last manifest's name; those before it were synced with it
@@ -102,7 +102,8 @@ void Pipeline::stop() noexcept {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_all();
+  task_.notify_all();
+  commit_.notify_all();
   ring_.stop();
   if (writer_.joinable()) writer_.join();
   if (committer_.joinable()) committer_.join();
@@ -133,7 +134,7 @@ void Pipeline::fail() noexcept {
     if (!error_) error_ = std::current_exception();
   }
   ring_.stop();
-  changed_.notify_all();
+  done_.notify_all();
 }
 
 void Pipeline::run_writer() {
@@ -142,7 +143,7 @@ void Pipeline::run_writer() {
     bool failed = false;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return !tasks_.empty() || stopping_; });
+      task_.wait(lock, [&] { return !tasks_.empty() || stopping_; });
       if (tasks_.empty()) {
         writer_done_ = true;
         break;
@@ -162,13 +163,9 @@ void Pipeline::run_writer() {
       ring_.give(task.chunk->buffer);
       chunks_.fetch_sub(1, std::memory_order_relaxed);
     }
-    {
-      const std::lock_guard lock(mutex_);
-      --pending_;
-    }
-    changed_.notify_all();
+    finish_one();
   }
-  changed_.notify_all();
+  commit_.notify_all();
 }
 
 void Pipeline::run_committer() {
@@ -176,12 +173,12 @@ void Pipeline::run_committer() {
     Commit job;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return !commits_.empty() || writer_done_; });
+      commit_.wait(lock, [&] { return !commits_.empty() || writer_done_; });
       if (commits_.empty()) return;
       job = std::move(commits_.front());
       commits_.pop_front();
     }
-    changed_.notify_all();
+    done_.notify_all();
     const std::string temporary = job.temporary;
     try {
       commit(std::move(job));
@@ -189,12 +186,17 @@ void Pipeline::run_committer() {
       fail();
       ::unlink(temporary.c_str());
     }
-    {
-      const std::lock_guard lock(mutex_);
-      --pending_;
-    }
-    changed_.notify_all();
+    finish_one();
   }
+}
+
+void Pipeline::finish_one() {
+  bool last = false;
+  {
+    const std::lock_guard lock(mutex_);
+    last = --pending_ == 0;
+  }
+  if (last) done_.notify_all();
 }
 
 void Pipeline::process(Task& task) {
@@ -281,11 +283,11 @@ void Pipeline::seal_shard(const std::vector<std::int64_t>& rows) {
   since_writeback_ = 0;
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return commits_.size() < kCommitsAhead || error_; });
+    done_.wait(lock, [&] { return commits_.size() < kCommitsAhead || error_; });
     commits_.push_back(std::move(job));
     ++pending_;
   }
-  changed_.notify_all();
+  commit_.notify_one();
 }
 
 void Pipeline::commit(Commit job) {

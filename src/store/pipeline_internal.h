@@ -40,8 +40,8 @@ class Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
 
   void write(ChunkTask task);
-  /// Tell whether buffers are on their way through.
-  bool has_chunks() const noexcept { return chunks_.load(std::memory_order_relaxed) > 0; }
+  /// Return how many buffers are on their way through.
+  std::int64_t chunks() const noexcept { return chunks_.load(std::memory_order_relaxed); }
   /// Take over streams, sites or branches that came.
   void update(std::vector<StreamSpec> streams, std::vector<std::string> branches);
   /// Close the open shard at these numbers of rows.
@@ -89,6 +89,7 @@ class Pipeline {
                                                  const std::vector<std::int64_t>& rows) const;
   void commit(Commit job);
   void add_entry(const ShardEntry& entry);
+  void finish_one();
   void fail() noexcept;
 
   const std::string store_;
@@ -96,7 +97,9 @@ class Pipeline {
   WriterLock& lock_;
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable task_;    // for the writer: there is a task, or the end
+  std::condition_variable commit_;  // for the committer: there is a shard, or the end
+  std::condition_variable done_;    // for who waits: less is pending, or there is an error
   std::deque<Task> tasks_;
   std::deque<Commit> commits_;
   std::atomic<std::int64_t> chunks_ = 0;

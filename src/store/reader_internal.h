@@ -66,8 +66,11 @@ void gather_rows(const Snapshot& snapshot, const SiteRef& ref, const std::int64_
 /// Widen a row column to int64, rows [begin, end).
 void copy_column(const Snapshot& snapshot, std::size_t stream, std::size_t column,
                  std::int64_t begin, std::int64_t end, std::int64_t* target, const char* where);
+/// Ask the kernel for rows [begin, end), and wait until they are there and their chunks checked.
 void will_need(const Snapshot& snapshot, const SiteRef& ref, std::int64_t begin, std::int64_t end,
                const char* where);
+void touch_rows(const Snapshot& snapshot, const SiteRef& ref, std::int64_t begin, std::int64_t end,
+                const char* where);
 
 }  // namespace internal
 

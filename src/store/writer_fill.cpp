@@ -63,7 +63,9 @@ std::size_t ActivationWriter::Impl::number(const StreamState& stream) const {
 }
 
 std::byte* ActivationWriter::Impl::take_buffer() {
-  std::byte* buffer = ring->take(pipeline->has_chunks());
+  // So many on their way keep the writing thread busy and fit the processor's cache.
+  constexpr std::int64_t kEnough = 16;
+  std::byte* buffer = ring->take(pipeline->chunks() >= kEnough);
   if (buffer != nullptr) return buffer;
   pipeline->check();
   throw StateError("[store.ActivationWriter.append] the writer was closed meanwhile");

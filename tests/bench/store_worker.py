@@ -122,7 +122,7 @@ def tierod_store(path: Path) -> None:
     import tierod
 
     streams = {"main": {SITE: (WIDTH, torch.float16)}}
-    with tierod.ActivationWriter(path, streams) as writer:
+    with tierod.ActivationWriter(path, streams, memory_bytes=64 << 20) as writer:
         for i, batch in enumerate(batches(tensors())):
             writer.append("main", {"sample": i}, {SITE: batch})
 
@@ -292,7 +292,7 @@ def cold_epoch() -> int:
 
     total = 0
     for batch in tierod.ActivationReader(FOLDER / "store").batches(
-        "main", SITE, batch_rows=MINIBATCH, seed=int(rng().integers(1 << 30)), block_rows=512
+        "main", SITE, batch_rows=MINIBATCH, seed=int(rng().integers(1 << 30)), block_rows=2048
     ):
         total += batch.sites[SITE].nbytes
     return total

@@ -88,8 +88,8 @@ class TIEROD_API ActivationWriter {
   void append_rows(std::string_view stream, const Rows& rows);
   void append_site(std::string_view stream, std::string_view site, const at::Tensor& values);
 
-  /// Add a site to `stream`, and the stream where it is new, as long as no shard with rows of it was
-  /// closed. It then needs every row that the stream has.
+  /// Add a site to `stream`, and the stream where it is new, as long as no shard with rows of it
+  /// was closed. It then needs every row that the stream has.
   /// @throws StateError if it comes later; InvalidArgument if the ring is too small for it.
   void add_site(std::string_view stream, const SiteColumn& site);
 
