@@ -32,6 +32,8 @@ missing_packages() {
   [[ -e /usr/include/gtest/gtest.h ]] || need+=(libgtest-dev)
   [[ -e /usr/include/nlohmann/json.hpp ]] || need+=(nlohmann-json3-dev)
   [[ -e /usr/include/boost/math/distributions/students_t.hpp ]] || need+=(libboost-dev)
+  compgen -G "/usr/include/hdf5/serial/hdf5.h" >/dev/null || need+=(libhdf5-dev)
+  [[ -e /usr/include/xxhash.h ]] || need+=(libxxhash-dev)
   if have "$python"; then
     "$python" -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)
     "$python" -c 'import os, sysconfig, sys

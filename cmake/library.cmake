@@ -21,7 +21,7 @@ target_include_directories(tierod_core_objects
 target_compile_definitions(tierod_core_objects PRIVATE tierod_EXPORTS)
 target_link_libraries(tierod_core_objects PRIVATE tierod_warnings nlohmann_json::nlohmann_json)
 
-add_library(tierod SHARED ${_room_sources} $<TARGET_OBJECTS:tierod_core_objects>)
+add_library(tierod SHARED ${_room_sources} ${TIEROD_STORE_SOURCES} $<TARGET_OBJECTS:tierod_core_objects>)
 add_library(tierod::tierod ALIAS tierod)
 generate_export_header(tierod
   EXPORT_MACRO_NAME TIEROD_API
@@ -35,6 +35,10 @@ target_link_libraries(tierod
   PUBLIC torch torch_library c10
   PRIVATE $<BUILD_INTERFACE:tierod_warnings> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>
           $<BUILD_INTERFACE:Boost::headers>)
+
+if(TIEROD_STORE)
+  target_link_libraries(tierod PRIVATE ${TIEROD_HDF5_LIBRARIES})
+endif()
 
 # No VERSION or SOVERSION: a wheel turns the symlinks into copies.
 set_target_properties(tierod PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${TIEROD_PYTHON_BUILD_DIR}")

@@ -3,7 +3,8 @@
 #
 #   tests/run.sh           set-up, build, C++, Python, package, lint, stubs, docs
 #   tests/run.sh --fast    the inner loop: build, C++ and Python tests
-#   tests/run.sh --full    also both sanitizers, real weights, slow tests, clang-tidy on every file
+#   tests/run.sh --full    also a build without the store, both sanitizers, real weights, slow tests,
+#                          clang-tidy on every file
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -68,7 +69,8 @@ cpp_tests() {
   return "$rc"
 }
 
-sanitized() {
+# a build of another kind, C++ tests only
+built_as() {
   cmake --preset "$1"
   build "$1"
   cpp_tests "$1" "$1"
@@ -112,8 +114,9 @@ if [[ "$mode" != fast ]]; then
   stage pages 60 pages
 fi
 if [[ "$mode" == full ]]; then
-  stage asan - sanitized asan
-  stage tsan - sanitized tsan
+  stage nostore - built_as nostore
+  stage asan - built_as asan
+  stage tsan - built_as tsan
   stage "real weights" - real_weights
 fi
 finish

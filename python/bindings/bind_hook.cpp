@@ -9,6 +9,7 @@
 #include "tierod/hook/intervention.h"
 #include "tierod/hook/scope.h"
 #include "tierod/hook/session.h"
+#include "tierod/hook/sink.h"
 #include "tierod/hook/site_table.h"
 
 namespace tierod::bindings {
@@ -228,6 +229,8 @@ void bind_intervention(py::module_& m) {
 }
 
 void bind_session(py::module_& m) {
+  const py::class_<CaptureSink, std::shared_ptr<CaptureSink>> capture_sink(
+      m, "CaptureSink", "Receives what a session captures while the model runs.");
   py::class_<SiteTable>(m, "SiteTable", "The sites that a model declares.")
       .def(py::init([](const std::vector<std::tuple<Site, std::int64_t, std::int64_t, std::string>>&
                            sites) {
@@ -260,7 +263,8 @@ void bind_session(py::module_& m) {
            [](Session& s, std::string_view pattern, const std::string& selection,
               const std::string& reduce, const std::string& when,
               std::optional<at::ScalarType> dtype, std::optional<c10::Device> device, bool copy,
-              bool gradient, bool keep_graph) {
+              bool gradient, bool keep_graph,
+              const std::optional<std::shared_ptr<CaptureSink>>& sink) {
              s.capture(pattern, {.selection = Selection::from_json(selection),
                                  .reduce = reduce_from_name(reduce),
                                  .when = when_of(when),
@@ -268,7 +272,8 @@ void bind_session(py::module_& m) {
                                  .device = device,
                                  .copy = copy,
                                  .gradient = gradient,
-                                 .keep_graph = keep_graph});
+                                 .keep_graph = keep_graph,
+                                 .sink = sink.value_or(nullptr)});
            })
       .def("_intervene",
            [](Session& s, std::string_view pattern, const Intervention& intervention,

@@ -1,5 +1,6 @@
 #include "arrays_internal.h"
 #include "tierod/stats/calibration.h"
+#include "tierod/stats/cross_moments.h"
 #include "tierod/stats/distributions.h"
 #include "tierod/stats/equivalence.h"
 #include "tierod/stats/icc.h"
@@ -33,6 +34,21 @@ void bind_moments(py::module_& m) {
         return "Moments(count=" + std::to_string(s.count()) +
                ", width=" + std::to_string(s.width()) + ")";
       });
+  py::class_<CrossMoments>(m, "CrossMoments", "Cross-covariance of rows with labels.")
+      .def(py::init<>())
+      .def("update", &CrossMoments::update, py::arg("rows"), py::arg("labels"),
+           "Add rows [n, d] and labels [n, k].")
+      .def("merge", &CrossMoments::merge, py::arg("other"), "Add all that other has seen.")
+      .def_property_readonly("empty", &CrossMoments::empty)
+      .def_property_readonly("width", &CrossMoments::width)
+      .def_property_readonly("concepts", &CrossMoments::concepts)
+      .def("count", &CrossMoments::count, "Return the rows with a known label, int64 [k].")
+      .def("mean_rows", &CrossMoments::mean_rows, "Return their mean, f64 [k, d].")
+      .def("mean_labels", &CrossMoments::mean_labels, "Return the mean label, f64 [k].")
+      .def("label_variance", &CrossMoments::label_variance, py::arg("ddof") = 1,
+           "Return the variance of the labels, f64 [k].")
+      .def("cross_covariance", &CrossMoments::cross_covariance, py::arg("ddof") = 1,
+           "Return the cross-covariance, f64 [k, d].");
 }
 
 std::string number(double value) {

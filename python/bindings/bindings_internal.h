@@ -71,6 +71,8 @@ void bind_stats(py::module_& m);
 void bind_resampling(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
+void bind_store(py::module_& m);
+void bind_store_maintenance(py::module_& m);
 
 /// Let libtierod find, on autograd's own threads, the sessions of the thread that called
 /// backward().

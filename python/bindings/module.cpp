@@ -7,4 +7,6 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_resampling(m);
   tierod::bindings::bind_hook(m);
   tierod::bindings::bind_module_hook(m);
+  tierod::bindings::bind_store(m);
+  tierod::bindings::bind_store_maintenance(m);
 }

@@ -47,6 +47,7 @@ from tierod.idioms import run_with_cache, run_with_hooks
 from tierod.instrument import Instrumented, instrument, method_site, module_site
 from tierod.point import hook_point
 from tierod.session import ProcessSession, Session, suspend
+from tierod.store import ActivationReader, ActivationWriter, MomentsSink, StoreSink
 
 __version__ = _core.version()
 
@@ -56,6 +57,8 @@ _torch.fx.node.has_side_effect(_torch.ops.tierod.hook.default)
 __all__ = [
     "Activation",
     "ActivationCache",
+    "ActivationReader",
+    "ActivationWriter",
     "BranchScope",
     "CounterRandom",
     "Error",
@@ -66,6 +69,7 @@ __all__ = [
     "InvalidArgument",
     "IoError",
     "Moments",
+    "MomentsSink",
     "NumericalError",
     "OutOfRange",
     "PhaseScope",
@@ -76,6 +80,7 @@ __all__ = [
     "SitePattern",
     "SiteTable",
     "StateError",
+    "StoreSink",
     "buffer_pool_idle_bytes",
     "hook_point",
     "instrument",

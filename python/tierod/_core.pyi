@@ -29,6 +29,16 @@ __all__: list[str] = [
     "Event",
     "GroupPermutation",
     "GroupPlan",
+    "ActivationReader",
+    "ActivationWriter",
+    "Batches",
+    "BranchScope",
+    "CaptureSink",
+    "CounterRandom",
+    "CrossMoments",
+    "Error",
+    "Event",
+    "FoldMoments",
     "HookAborted",
     "Influence",
     "Interval",
@@ -36,26 +46,36 @@ __all__: list[str] = [
     "InvalidArgument",
     "IoError",
     "MaxT",
+    "Labels",
+    "MergeReport",
     "ModuleHook",
     "Moments",
+    "MomentsSink",
     "NumericalError",
     "OutOfRange",
     "PermutationOptions",
     "PermutationResult",
     "PermutationUnit",
     "PhaseScope",
+    "PlanEntry",
     "ProcessSession",
     "RankingMeasure",
     "RankingMethod",
     "RankingOptions",
     "RefitInterval",
+    "RecoverReport",
     "Session",
     "Site",
+    "SiteColumn",
     "SiteError",
     "SiteMaxT",
     "SitePattern",
     "SiteTable",
     "StateError",
+    "StorePlan",
+    "StoreSink",
+    "StoreStat",
+    "StreamSpec",
     "Suspend",
     "Trend",
     "TrendMethod",
@@ -68,6 +88,10 @@ __all__: list[str] = [
     "bootstrap_weights",
     "buffer_pool_idle_bytes",
     "calibration",
+    "VerifyReport",
+    "WriterStats",
+    "buffer_pool_idle_bytes",
+    "build_index",
     "check_selection",
     "cluster_bootstrap",
     "cluster_design",
@@ -90,6 +114,12 @@ __all__: list[str] = [
     "jackknife_interval",
     "max_t",
     "mean_influence",
+    "fold_of_group",
+    "get_labels",
+    "has_store",
+    "hook_point",
+    "label_concepts",
+    "merge_stores",
     "nearest_names",
     "normal_cdf",
     "normal_quantile",
@@ -98,11 +128,14 @@ __all__: list[str] = [
     "permutation_test",
     "permutations_needed",
     "philox4x32",
+    "plan_store",
     "pooled_copy",
     "ranking_difference",
     "ranking_interval",
     "ratio_of_sums",
     "refit_interval",
+    "recover_store",
+    "row_table_bytes",
     "run_completed",
     "run_started",
     "set_buffer_pool_limit",
@@ -118,6 +151,8 @@ __all__: list[str] = [
     "t_test_power",
     "tost",
     "tost_between",
+    "stat_store",
+    "verify_store",
     "version",
 ]
 
@@ -765,6 +800,45 @@ class SiteMaxT:
     def step_down(self) -> numpy.typing.NDArray[numpy.float64]: ...
     @property
     def threshold(self) -> numpy.typing.NDArray[numpy.float64]: ...
+class CrossMoments:
+    """
+    Cross-covariance of rows with labels.
+    """
+    def __init__(self) -> None: ...
+    def count(self) -> torch.Tensor:
+        """
+        Return the rows with a known label, int64 [k].
+        """
+    def cross_covariance(self, ddof: typing.SupportsInt | typing.SupportsIndex = 1) -> torch.Tensor:
+        """
+        Return the cross-covariance, f64 [k, d].
+        """
+    def label_variance(self, ddof: typing.SupportsInt | typing.SupportsIndex = 1) -> torch.Tensor:
+        """
+        Return the variance of the labels, f64 [k].
+        """
+    def mean_labels(self) -> torch.Tensor:
+        """
+        Return the mean label, f64 [k].
+        """
+    def mean_rows(self) -> torch.Tensor:
+        """
+        Return their mean, f64 [k, d].
+        """
+    def merge(self, other: CrossMoments) -> None:
+        """
+        Add all that other has seen.
+        """
+    def update(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+        """
+        Add rows [n, d] and labels [n, k].
+        """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def empty(self) -> bool: ...
+    @property
+    def width(self) -> int: ...
 
 class PhaseScope:
     """
@@ -922,6 +996,11 @@ class Intervention:
     def zero() -> Intervention: ...
     def to_json(self, tensor_dir: str | None = None) -> str: ...
 
+class CaptureSink:
+    """
+    Receives what a session captures while the model runs.
+    """
+
 class SiteTable:
     """
     The sites that a model declares.
@@ -972,6 +1051,7 @@ class Session:
         arg6: bool,
         arg7: bool,
         arg8: bool,
+        arg9: CaptureSink | None,
     ) -> None: ...
     def _close(self) -> None: ...
     def _configure(self, json: str, tensor_dir: str | None = None) -> None: ...
@@ -1106,6 +1186,390 @@ def calibration(
 ) -> Calibration:
     """
     Measure how well probabilities fit labels.
+class SiteColumn:
+    """
+    One site of a stream: [rows, width].
+    """
+
+    __hash__: typing.ClassVar[None] = None  # type: ignore[assignment]
+    def __eq__(self, other: object) -> bool: ...
+    def __init__(
+        self, site: str, width: typing.SupportsInt | typing.SupportsIndex, dtype: torch.dtype
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def row_bytes(self) -> int: ...
+    @property
+    def site(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+
+class StreamSpec:
+    """
+    The sites that share one row table.
+    """
+
+    __hash__: typing.ClassVar[None] = None  # type: ignore[assignment]
+    def __eq__(self, other: object) -> bool: ...
+    def __init__(self, name: str, sites: collections.abc.Sequence[SiteColumn]) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def sites(self) -> list[SiteColumn]: ...
+
+class PlanEntry:
+    """
+    What one site will cost; no site: the row table.
+    """
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def site(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+
+class StorePlan:
+    """
+    What a capture will cost.
+    """
+    def __str__(self) -> str: ...
+    def check(self) -> None:
+        """
+        Raise, with advice, if it does not fit.
+        """
+    @property
+    def entries(self) -> list[PlanEntry]: ...
+    @property
+    def fits(self) -> bool: ...
+    @property
+    def free_bytes(self) -> int: ...
+    @property
+    def memory_limit_bytes(self) -> int: ...
+    @property
+    def needed_memory_bytes(self) -> int: ...
+    @property
+    def shards(self) -> int: ...
+    @property
+    def total_bytes(self) -> int: ...
+
+class WriterStats:
+    """
+    What a writer did.
+    """
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def nonfinite_rows(self) -> int: ...
+    @property
+    def ring_bytes(self) -> int: ...
+    @property
+    def ring_peak_bytes(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def rows_committed(self) -> int: ...
+    @property
+    def shards(self) -> int: ...
+    @property
+    def waits(self) -> int: ...
+
+class ActivationWriter:
+    """
+    Appends activations to a store.
+    """
+    @staticmethod
+    def _open(
+        arg0: str,
+        arg1: collections.abc.Sequence[StreamSpec],
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.SupportsInt | typing.SupportsIndex,
+        arg4: bool,
+        arg5: bool,
+        arg6: collections.abc.Mapping[str, str],
+        arg7: str,
+        arg8: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex],
+        arg9: bool,
+    ) -> ActivationWriter: ...
+    def _add_site(self, arg0: str, arg1: SiteColumn) -> None: ...
+    def _append(
+        self,
+        arg0: str,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: collections.abc.Mapping[str, torch.Tensor],
+        arg3: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex],
+        arg4: collections.abc.Sequence[torch.Tensor],
+    ) -> None: ...
+    def _append_rows(
+        self,
+        arg0: str,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: collections.abc.Mapping[str, torch.Tensor],
+        arg3: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex],
+    ) -> None: ...
+    def _append_site(self, arg0: str, arg1: str, arg2: torch.Tensor) -> None: ...
+    def branch(self, name: str) -> int:
+        """
+        Return the number of a branch's name, for the column 'branch'.
+        """
+    def close(self) -> None:
+        """
+        Commit everything, build the index and let go of the lock.
+        """
+    def flush(self) -> None:
+        """
+        Close the open shard and wait until everything is committed.
+        """
+    def stats(self) -> WriterStats:
+        """
+        Return what was written so far.
+        """
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def streams(self) -> list[StreamSpec]: ...
+
+class Batches:
+    """
+    Walks through rows of a stream in batches.
+    """
+    def __len__(self) -> int: ...
+    def next(self) -> tuple[torch.Tensor, list[torch.Tensor]] | None: ...
+
+class ActivationReader:
+    """
+    Reads a store.
+    """
+    @staticmethod
+    def _open(arg0: str, arg1: bool) -> ActivationReader: ...
+    def _batches(
+        self,
+        arg0: str,
+        arg1: collections.abc.Sequence[str],
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.SupportsInt | typing.SupportsIndex | None,
+        arg4: typing.SupportsInt | typing.SupportsIndex,
+        arg5: typing.SupportsInt | typing.SupportsIndex,
+        arg6: typing.SupportsInt | typing.SupportsIndex,
+        arg7: bool,
+        arg8: torch.Tensor | None,
+    ) -> Batches: ...
+    def _column(self, arg0: str, arg1: str) -> torch.Tensor: ...
+    def _gather(self, arg0: str, arg1: str, arg2: torch.Tensor) -> torch.Tensor: ...
+    def _read(
+        self,
+        arg0: str,
+        arg1: str,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.SupportsInt | typing.SupportsIndex | None,
+    ) -> torch.Tensor: ...
+    def _row_labels(self, arg0: str, arg1: str) -> torch.Tensor: ...
+    def _select(
+        self,
+        arg0: str,
+        arg1: collections.abc.Sequence[str] | None,
+        arg2: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+        arg3: collections.abc.Sequence[str] | None,
+        arg4: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+        arg5: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+        arg6: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+        arg7: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+        arg8: torch.Tensor | None,
+        arg9: str,
+        arg10: typing.SupportsInt | typing.SupportsIndex | None,
+    ) -> torch.Tensor: ...
+    def refresh(self) -> int:
+        """
+        Look for shards that were committed since; return how many there are.
+        """
+    def row_count(self, stream: str) -> int: ...
+    @property
+    def _configuration(self) -> str: ...
+    @property
+    def branches(self) -> list[str]: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def provenance(self) -> dict[str, str]: ...
+    @property
+    def shard_count(self) -> int: ...
+    @property
+    def streams(self) -> list[StreamSpec]: ...
+
+class StoreSink(CaptureSink):
+    """
+    Writes what a session captures into a store.
+    """
+    def __init__(
+        self,
+        writer: ActivationWriter,
+        rules: collections.abc.Sequence[tuple[str, str | None, str]] = [],
+    ) -> None: ...
+    def _begin_batch(
+        self,
+        arg0: torch.Tensor,
+        arg1: torch.Tensor | None,
+        arg2: torch.Tensor | None,
+        arg3: torch.Tensor | None,
+        arg4: torch.Tensor | None,
+    ) -> None: ...
+    def finish(self) -> None:
+        """
+        Check that every site has every row.
+        """
+
+class FoldMoments:
+    """
+    Moments of sites by fold, with labels.
+    """
+    def cross(self, site: str, fold: typing.SupportsInt | typing.SupportsIndex) -> CrossMoments: ...
+    def cross_without(
+        self, site: str, fold: typing.SupportsInt | typing.SupportsIndex
+    ) -> CrossMoments:
+        """
+        Return what all folds but one saw; -1: all folds.
+        """
+    def merge(self, other: FoldMoments) -> None: ...
+    def moments(self, site: str, fold: typing.SupportsInt | typing.SupportsIndex) -> Moments: ...
+    def moments_without(
+        self, site: str, fold: typing.SupportsInt | typing.SupportsIndex
+    ) -> Moments:
+        """
+        Return what all folds but one saw; -1: all folds.
+        """
+    def sites(self) -> list[str]: ...
+
+class MomentsSink(CaptureSink):
+    """
+    Accumulates moments by fold of what a session captures.
+    """
+    def __init__(
+        self,
+        folds: typing.SupportsInt | typing.SupportsIndex = 5,
+        covariance: bool = True,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> None: ...
+    def _begin_batch(
+        self, arg0: torch.Tensor, arg1: torch.Tensor | None, arg2: torch.Tensor | None
+    ) -> None: ...
+    def result(self) -> FoldMoments: ...
+
+class Labels:
+    """
+    One version of a concept's labels; 255 is missing.
+    """
+    def at(self, sample: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        Return the label of a sample.
+        """
+    @property
+    def note(self) -> str: ...
+    @property
+    def samples(self) -> list[int]: ...
+    @property
+    def values(self) -> list[int]: ...
+    @property
+    def version(self) -> int: ...
+
+class StoreStat:
+    """
+    What a store's manifest says.
+    """
+    @property
+    def being_written(self) -> bool: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def concepts(self) -> list[str]: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def nonfinite_rows(self) -> int: ...
+    @property
+    def provenance(self) -> dict[str, str]: ...
+    @property
+    def rows(self) -> dict[str, int]: ...
+    @property
+    def shards(self) -> int: ...
+    @property
+    def streams(self) -> list[StreamSpec]: ...
+
+class VerifyReport:
+    """
+    What verifying a store saw.
+    """
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def errors(self) -> list[tuple[str, str]]: ...
+    @property
+    def nonfinite_rows(self) -> int: ...
+    @property
+    def notes(self) -> list[tuple[str, str]]: ...
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def shards(self) -> int: ...
+
+class RecoverReport:
+    """
+    What recovering a store did.
+    """
+    @property
+    def actions(self) -> list[tuple[str, str]]: ...
+    @property
+    def manifest_rebuilt(self) -> bool: ...
+    @property
+    def rows_kept(self) -> dict[str, int]: ...
+    @property
+    def rows_lost(self) -> dict[str, int]: ...
+    @property
+    def shards_kept(self) -> int: ...
+
+class MergeReport:
+    """
+    What merging stores did.
+    """
+    @property
+    def linked(self) -> int: ...
+    @property
+    def referenced(self) -> int: ...
+    @property
+    def rows(self) -> dict[str, int]: ...
+    @property
+    def shards(self) -> int: ...
+
+def _accumulate_moments(
+    arg0: ActivationReader,
+    arg1: str,
+    arg2: collections.abc.Sequence[str],
+    arg3: collections.abc.Sequence[str],
+    arg4: typing.SupportsInt | typing.SupportsIndex,
+    arg5: bool,
+    arg6: typing.SupportsInt | typing.SupportsIndex,
+) -> FoldMoments: ...
+def _export_numpy(
+    arg0: ActivationReader,
+    arg1: str,
+    arg2: collections.abc.Sequence[str] | None,
+    arg3: collections.abc.Sequence[str] | None,
+    arg4: typing.Any,
+) -> list[str]: ...
+def _set_labels(arg0: str, arg1: str, arg2: torch.Tensor, arg3: torch.Tensor, arg4: str) -> int: ...
+def buffer_pool_idle_bytes() -> int: ...
+def build_index(path: str) -> None:
+    """
+    Write index.h5, which shows all shards as one.
     """
 
 def check_selection(json: str) -> str:
@@ -1236,6 +1700,25 @@ def holm(
 ) -> numpy.typing.NDArray[numpy.float64]:
     """
     Return p values adjusted by Holm.
+def fold_of_group(
+    group: typing.SupportsInt | typing.SupportsIndex,
+    folds: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> int:
+    """
+    Return the fold of a group: the same in every process and order.
+    """
+
+def get_labels(
+    store: str, concept_name: str, version: typing.SupportsInt | typing.SupportsIndex | None = None
+) -> Labels:
+    """
+    Read the labels of a concept; the newest version unless one is named.
+    """
+
+def has_store() -> bool:
+    """
+    Tell whether this build has the activation store.
     """
 
 def hook_point(x: torch.Tensor, site: Site) -> torch.Tensor:
@@ -1293,6 +1776,19 @@ def mean_influence(
 ) -> Influence:
     """
     Return the weighted mean with its clusters' contributions.
+def label_concepts(store: str) -> list[str]:
+    """
+    Return the concepts that have labels.
+    """
+
+def merge_stores(
+    sources: collections.abc.Sequence[str],
+    target: str,
+    reference: bool = False,
+    progress: typing.Any = None,
+) -> MergeReport:
+    """
+    Make one store of several, without copying a shard.
     """
 
 def nearest_names(
@@ -1351,6 +1847,17 @@ def philox4x32(
     Return one block of Philox4x32-10 (Salmon et al. 2011).
     """
 
+def plan_store(
+    path: str,
+    streams: collections.abc.Sequence[StreamSpec],
+    rows: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex],
+    memory_bytes: typing.SupportsInt | typing.SupportsIndex = 268435456,
+    shard_bytes: typing.SupportsInt | typing.SupportsIndex = 268435456,
+) -> StorePlan:
+    """
+    Plan a capture of so many rows in each stream.
+    """
+
 def pooled_copy(x: torch.Tensor) -> torch.Tensor:
     """
     Copy into memory of the buffer pool.
@@ -1395,6 +1902,14 @@ def refit_interval(
 ) -> RefitInterval:
     """
     Return theta +- t sqrt(V_A + V_C).
+def recover_store(path: str, progress: typing.Any = None) -> RecoverReport:
+    """
+    Bring a store into a consistent state after a crash.
+    """
+
+def row_table_bytes() -> int:
+    """
+    Return the bytes of one row of a row table.
     """
 
 def run_completed() -> None:
@@ -1486,6 +2001,14 @@ def tost_between(
 ) -> Equivalence:
     """
     Test equivalence within (lower, upper).
+def stat_store(path: str) -> StoreStat:
+    """
+    Sum up a store.
+    """
+
+def verify_store(path: str, progress: typing.Any = None) -> VerifyReport:
+    """
+    Read everything and compare: checksums, counts, finite values.
     """
 
 def version() -> str:

@@ -12,6 +12,7 @@ import sys
 import click
 
 from tierod import doctor as _doctor
+from tierod import store_cli as _store_cli
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,3 +32,6 @@ def doctor(as_json: bool) -> None:
         _doctor.show(report)
     if not report.healthy:
         sys.exit(3)
+
+
+main.add_command(_store_cli.store)

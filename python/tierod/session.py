@@ -48,6 +48,7 @@ class _SessionMethods:
         copy: bool = True,
         gradient: bool = False,
         keep_graph: bool = False,
+        sink: _core.CaptureSink | None = None,
         rows: Indices = None,
         tokens: Indices = None,
         positions: Indices = None,
@@ -69,6 +70,7 @@ class _SessionMethods:
             copy: keep a copy; False keeps a reference to the model's memory where it can.
             gradient: capture the gradient that arrives in backward instead.
             keep_graph: do not detach.
+            sink: hand the rows to this sink (a StoreSink, a MomentsSink) instead of the cache.
             rows, tokens, heads: indices (negative from the end); tokens also a slice.
             positions, spans: absolute token positions, or names given to set_spans().
             phases, steps, branches, calls: which events.
@@ -84,8 +86,9 @@ class _SessionMethods:
         self._before_change(name)
         where = None if device is None else torch.device(device)
         _core.Session._capture(
-            self._core(), name, selection, reduce, when, dtype, where, copy, gradient, keep_graph
-        )
+            self._core(), name, selection, reduce, when, dtype, where, copy, gradient, keep_graph,
+            sink,
+        )  # fmt: skip
 
     def intervene(
         self,

@@ -308,6 +308,10 @@ Intervention Intervention::from_json(const std::string& json,
 std::string Session::to_json(const std::optional<std::string>& tensor_dir) const {
   Json json = {{"captures", Json::array()}, {"interventions", Json::array()}};
   for (const CaptureRequest& request : state_->captures) {
+    if (request.options.sink) {
+      throw StateError(cat("[hook.Session.to_json] the capture of '", request.pattern.text(),
+                           "' goes to a sink, which cannot be written down"));
+    }
     json["captures"].push_back(capture_json(request));
   }
   for (const EditRequest& request : state_->edits) {

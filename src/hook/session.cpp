@@ -297,11 +297,22 @@ void check_known(const SiteTable& table, const SitePattern& pattern, bool edits)
 
 void SessionState::check_capture(const SitePattern& pattern, const CaptureOptions& options) const {
   options.selection.check("[hook.Session.capture]");
+  check_sink(options);
   check_known(table, pattern, false);
   if (options.keep_graph && (options.gradient || options.reduce == Reduce::moments ||
                              options.reduce == Reduce::covariance)) {
     throw InvalidArgument(
         "[hook.Session.capture] keep_graph holds for activations, not for gradients or moments");
+  }
+}
+
+void SessionState::check_sink(const CaptureOptions& options) {
+  if (!options.sink) return;
+  if (options.keep_graph || options.reduce == Reduce::moments ||
+      options.reduce == Reduce::covariance) {
+    throw InvalidArgument(
+        "[hook.Session.capture] a sink takes rows: keep_graph and the reductions moments and "
+        "covariance do not go with it; use a sink that accumulates");
   }
 }
 

@@ -79,7 +79,7 @@ struct CaptureRequest {
   bool keeps_whole() const {
     return options.selection.whole_tensor() && options.selection.all_events() &&
            options.reduce == Reduce::none && !options.dtype && !options.device &&
-           !options.keep_graph && !options.gradient;
+           !options.keep_graph && !options.gradient && !options.sink;
   }
 };
 
@@ -196,6 +196,7 @@ struct SessionState : std::enable_shared_from_this<SessionState> {
 
   /// Throw what capture(), intervene() and set_spans() throw, and change nothing.
   void check_capture(const SitePattern& pattern, const CaptureOptions& options) const;
+  static void check_sink(const CaptureOptions& options);
   void check_edit(const SitePattern& pattern, const InterveneOptions& options) const;
   static void check_spans(const SpanTable& spans);
 

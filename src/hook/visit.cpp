@@ -24,6 +24,7 @@
 #include "hook/region_internal.h"
 #include "hook/session_list_internal.h"
 #include "hook/session_state_internal.h"
+#include "hook/sink_internal.h"
 #include "tierod/core/error.h"
 #include "tierod/hook/buffer_pool.h"
 #include "tierod/hook/hook_point.h"
@@ -149,7 +150,7 @@ void capture(Use<CaptureRequest>& use, const Part& part, const at::Tensor& x) {
   at::Tensor kept = selected;
   if (options.reduce != Reduce::none) {
     kept = reduce_tokens(region, selected, options.reduce, where());
-  } else if (!region.rectangular()) {
+  } else if (!region.rectangular() && !options.sink) {
     throw InvalidArgument(cat(where(), " the spans have different lengths in different rows: ",
                               list_text(region.pairs_in_row),
                               "; reduce by mean or last_token, or select rows one by one"));
@@ -158,6 +159,12 @@ void capture(Use<CaptureRequest>& use, const Part& part, const at::Tensor& x) {
     kept = kept.to(kept.options()
                        .dtype(options.dtype.value_or(kept.scalar_type()))
                        .device(options.device.value_or(kept.device())));
+  }
+  if (options.sink) {
+    deliver(*options.sink, part.event(), x, region, kept, options.reduce,
+            known_offset(part.context), where());
+    ++use.done;
+    return;
   }
   if (options.copy && kept.is_alias_of(x)) {
     kept = keep_graph ? kept.clone(at::MemoryFormat::Contiguous) : pooled_copy(kept);

@@ -1,5 +1,9 @@
 """Small models that the tests share."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import (
@@ -74,3 +78,16 @@ def nothing_stays_open():
 
     yield
     assert tierod._core.open_session_count() == 0
+
+
+@pytest.fixture
+def tmp_path(request, tmp_path):
+    """In memory for the store's tests, where there is such a folder: what they test does not depend
+    on the disk, and the time that fsync takes does."""
+    shared = Path("/dev/shm")
+    if not request.module.__name__.startswith("test_store") or not shared.is_dir():
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tierod_", dir=shared))
+    yield folder
+    shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,8 @@
 #include "tierod/export.h"
 
 namespace tierod {
+
+class CaptureSink;
 
 /// Say what is kept of the selected part of an activation.
 enum class Reduce : std::uint8_t {
@@ -48,6 +51,9 @@ struct TIEROD_API CaptureOptions {
   /// Keep the autograd graph of the captured value instead of detaching it (implies no copy of
   /// the storage unless `copy` asks for one).
   bool keep_graph = false;
+  /// Hand the captured rows to this sink while the model runs, instead of keeping them in the
+  /// cache.
+  std::shared_ptr<CaptureSink> sink{};
 };
 
 }  // namespace tierod
