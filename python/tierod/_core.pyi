@@ -14,39 +14,35 @@ import torch
 __all__: list[str] = [
     "Activation",
     "ActivationCache",
+    "ActivationReader",
+    "ActivationWriter",
     "Alternative",
+    "Batches",
     "BootstrapMethod",
     "BootstrapOptions",
     "BootstrapResult",
     "BranchScope",
     "Calibration",
     "CalibrationBin",
+    "CaptureSink",
     "ClassSums",
     "ClusterDesign",
     "CounterRandom",
+    "CrossMoments",
     "Equivalence",
     "Error",
     "Event",
+    "FoldMoments",
     "GroupPermutation",
     "GroupPlan",
-    "ActivationReader",
-    "ActivationWriter",
-    "Batches",
-    "BranchScope",
-    "CaptureSink",
-    "CounterRandom",
-    "CrossMoments",
-    "Error",
-    "Event",
-    "FoldMoments",
     "HookAborted",
     "Influence",
     "Interval",
     "Intervention",
     "InvalidArgument",
     "IoError",
-    "MaxT",
     "Labels",
+    "MaxT",
     "MergeReport",
     "ModuleHook",
     "Moments",
@@ -62,8 +58,8 @@ __all__: list[str] = [
     "RankingMeasure",
     "RankingMethod",
     "RankingOptions",
-    "RefitInterval",
     "RecoverReport",
+    "RefitInterval",
     "Session",
     "Site",
     "SiteColumn",
@@ -79,6 +75,8 @@ __all__: list[str] = [
     "Suspend",
     "Trend",
     "TrendMethod",
+    "VerifyReport",
+    "WriterStats",
     "auprc",
     "auroc",
     "auroc_influence",
@@ -87,11 +85,8 @@ __all__: list[str] = [
     "benjamini_yekutieli",
     "bootstrap_weights",
     "buffer_pool_idle_bytes",
-    "calibration",
-    "VerifyReport",
-    "WriterStats",
-    "buffer_pool_idle_bytes",
     "build_index",
+    "calibration",
     "check_selection",
     "cluster_bootstrap",
     "cluster_design",
@@ -104,21 +99,20 @@ __all__: list[str] = [
     "energy_distance",
     "energy_distance_test",
     "equivalence_power",
+    "fold_of_group",
+    "get_labels",
     "groups_for_effect",
     "groups_for_equivalence",
+    "has_store",
     "holm",
     "hook_point",
     "influence_interval",
     "influence_variance",
     "jackknife_blocks",
     "jackknife_interval",
+    "label_concepts",
     "max_t",
     "mean_influence",
-    "fold_of_group",
-    "get_labels",
-    "has_store",
-    "hook_point",
-    "label_concepts",
     "merge_stores",
     "nearest_names",
     "normal_cdf",
@@ -133,25 +127,25 @@ __all__: list[str] = [
     "ranking_difference",
     "ranking_interval",
     "ratio_of_sums",
-    "refit_interval",
     "recover_store",
+    "refit_interval",
     "row_table_bytes",
     "run_completed",
     "run_started",
     "set_buffer_pool_limit",
     "sha256_hex",
     "site_alias",
-    "suspend_depth",
     "site_max_t",
+    "stat_store",
     "student_t_cdf",
     "student_t_quantile",
     "student_t_sf",
+    "suspend_depth",
     "t_interval",
     "t_test",
     "t_test_power",
     "tost",
     "tost_between",
-    "stat_store",
     "verify_store",
     "version",
 ]
@@ -275,6 +269,46 @@ class Moments:
     def count(self) -> int: ...
     @property
     def has_covariance(self) -> bool: ...
+    @property
+    def width(self) -> int: ...
+
+class CrossMoments:
+    """
+    Cross-covariance of rows with labels.
+    """
+    def __init__(self) -> None: ...
+    def count(self) -> torch.Tensor:
+        """
+        Return the rows with a known label, int64 [k].
+        """
+    def cross_covariance(self, ddof: typing.SupportsInt | typing.SupportsIndex = 1) -> torch.Tensor:
+        """
+        Return the cross-covariance, f64 [k, d].
+        """
+    def label_variance(self, ddof: typing.SupportsInt | typing.SupportsIndex = 1) -> torch.Tensor:
+        """
+        Return the variance of the labels, f64 [k].
+        """
+    def mean_labels(self) -> torch.Tensor:
+        """
+        Return the mean label, f64 [k].
+        """
+    def mean_rows(self) -> torch.Tensor:
+        """
+        Return their mean, f64 [k, d].
+        """
+    def merge(self, other: CrossMoments) -> None:
+        """
+        Add all that other has seen.
+        """
+    def update(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+        """
+        Add rows [n, d] and labels [n, k].
+        """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def empty(self) -> bool: ...
     @property
     def width(self) -> int: ...
 
@@ -800,45 +834,6 @@ class SiteMaxT:
     def step_down(self) -> numpy.typing.NDArray[numpy.float64]: ...
     @property
     def threshold(self) -> numpy.typing.NDArray[numpy.float64]: ...
-class CrossMoments:
-    """
-    Cross-covariance of rows with labels.
-    """
-    def __init__(self) -> None: ...
-    def count(self) -> torch.Tensor:
-        """
-        Return the rows with a known label, int64 [k].
-        """
-    def cross_covariance(self, ddof: typing.SupportsInt | typing.SupportsIndex = 1) -> torch.Tensor:
-        """
-        Return the cross-covariance, f64 [k, d].
-        """
-    def label_variance(self, ddof: typing.SupportsInt | typing.SupportsIndex = 1) -> torch.Tensor:
-        """
-        Return the variance of the labels, f64 [k].
-        """
-    def mean_labels(self) -> torch.Tensor:
-        """
-        Return the mean label, f64 [k].
-        """
-    def mean_rows(self) -> torch.Tensor:
-        """
-        Return their mean, f64 [k, d].
-        """
-    def merge(self, other: CrossMoments) -> None:
-        """
-        Add all that other has seen.
-        """
-    def update(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
-        """
-        Add rows [n, d] and labels [n, k].
-        """
-    @property
-    def concepts(self) -> int: ...
-    @property
-    def empty(self) -> bool: ...
-    @property
-    def width(self) -> int: ...
 
 class PhaseScope:
     """
@@ -1118,74 +1113,6 @@ class ModuleHook:
     ) -> typing.Any: ...
     def on_output(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> typing.Any: ...
 
-def auprc(
-    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
-    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-) -> float:
-    """
-    Return the area under the precision-recall curve.
-    """
-
-def auroc(
-    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
-    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-) -> float:
-    """
-    Return the area under the ROC curve.
-    """
-
-def auroc_influence(
-    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
-    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
-) -> Influence:
-    """
-    Return the AUROC with its clusters' contributions.
-    """
-
-def balanced_influence(
-    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
-    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
-) -> Influence:
-    """
-    Return the concept-balanced mean with its clusters' contributions.
-    """
-
-def benjamini_hochberg(
-    p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-) -> numpy.typing.NDArray[numpy.float64]:
-    """
-    Return p values adjusted by Benjamini & Hochberg.
-    """
-
-def benjamini_yekutieli(
-    p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-) -> numpy.typing.NDArray[numpy.float64]:
-    """
-    Return p values adjusted by Benjamini & Yekutieli.
-    """
-
-def bootstrap_weights(
-    clusters: typing.SupportsInt | typing.SupportsIndex,
-    replicates: typing.SupportsInt | typing.SupportsIndex,
-    seed: typing.SupportsInt | typing.SupportsIndex = 0,
-    first: typing.SupportsInt | typing.SupportsIndex = 0,
-) -> numpy.typing.NDArray[numpy.float64]:
-    """
-    Return the multinomial counts [replicates, clusters].
-    """
-
-def buffer_pool_idle_bytes() -> int: ...
-def calibration(
-    probabilities: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
-    bins: typing.SupportsInt | typing.SupportsIndex = 10,
-) -> Calibration:
-    """
-    Measure how well probabilities fit labels.
 class SiteColumn:
     """
     One site of a stream: [rows, width].
@@ -1566,10 +1493,79 @@ def _export_numpy(
     arg4: typing.Any,
 ) -> list[str]: ...
 def _set_labels(arg0: str, arg1: str, arg2: torch.Tensor, arg3: torch.Tensor, arg4: str) -> int: ...
+def auprc(
+    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> float:
+    """
+    Return the area under the precision-recall curve.
+    """
+
+def auroc(
+    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> float:
+    """
+    Return the area under the ROC curve.
+    """
+
+def auroc_influence(
+    scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+) -> Influence:
+    """
+    Return the AUROC with its clusters' contributions.
+    """
+
+def balanced_influence(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+) -> Influence:
+    """
+    Return the concept-balanced mean with its clusters' contributions.
+    """
+
+def benjamini_hochberg(
+    p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return p values adjusted by Benjamini & Hochberg.
+    """
+
+def benjamini_yekutieli(
+    p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return p values adjusted by Benjamini & Yekutieli.
+    """
+
+def bootstrap_weights(
+    clusters: typing.SupportsInt | typing.SupportsIndex,
+    replicates: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    first: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return the multinomial counts [replicates, clusters].
+    """
+
 def buffer_pool_idle_bytes() -> int: ...
 def build_index(path: str) -> None:
     """
     Write index.h5, which shows all shards as one.
+    """
+
+def calibration(
+    probabilities: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    bins: typing.SupportsInt | typing.SupportsIndex = 10,
+) -> Calibration:
+    """
+    Measure how well probabilities fit labels.
     """
 
 def check_selection(json: str) -> str:
@@ -1672,6 +1668,22 @@ def equivalence_power(
     Return the power of tost.
     """
 
+def fold_of_group(
+    group: typing.SupportsInt | typing.SupportsIndex,
+    folds: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> int:
+    """
+    Return the fold of a group: the same in every process and order.
+    """
+
+def get_labels(
+    store: str, concept_name: str, version: typing.SupportsInt | typing.SupportsIndex | None = None
+) -> Labels:
+    """
+    Read the labels of a concept; the newest version unless one is named.
+    """
+
 def groups_for_effect(
     effect: typing.SupportsFloat | typing.SupportsIndex,
     sd: typing.SupportsFloat | typing.SupportsIndex,
@@ -1695,30 +1707,16 @@ def groups_for_equivalence(
     Return the least number of groups that shows equivalence.
     """
 
+def has_store() -> bool:
+    """
+    Tell whether this build has the activation store.
+    """
+
 def holm(
     p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
 ) -> numpy.typing.NDArray[numpy.float64]:
     """
     Return p values adjusted by Holm.
-def fold_of_group(
-    group: typing.SupportsInt | typing.SupportsIndex,
-    folds: typing.SupportsInt | typing.SupportsIndex,
-    seed: typing.SupportsInt | typing.SupportsIndex,
-) -> int:
-    """
-    Return the fold of a group: the same in every process and order.
-    """
-
-def get_labels(
-    store: str, concept_name: str, version: typing.SupportsInt | typing.SupportsIndex | None = None
-) -> Labels:
-    """
-    Read the labels of a concept; the newest version unless one is named.
-    """
-
-def has_store() -> bool:
-    """
-    Tell whether this build has the activation store.
     """
 
 def hook_point(x: torch.Tensor, site: Site) -> torch.Tensor:
@@ -1760,6 +1758,11 @@ def jackknife_interval(
     Return the t interval of an estimate from its delete-group refits.
     """
 
+def label_concepts(store: str) -> list[str]:
+    """
+    Return the concepts that have labels.
+    """
+
 def max_t(
     observed: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     permuted: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -1776,9 +1779,6 @@ def mean_influence(
 ) -> Influence:
     """
     Return the weighted mean with its clusters' contributions.
-def label_concepts(store: str) -> list[str]:
-    """
-    Return the concepts that have labels.
     """
 
 def merge_stores(
@@ -1863,7 +1863,6 @@ def pooled_copy(x: torch.Tensor) -> torch.Tensor:
     Copy into memory of the buffer pool.
     """
 
-def run_completed(model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
 def ranking_difference(
     scores_a: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     scores_b: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -1895,6 +1894,11 @@ def ratio_of_sums(
     Return the bootstrap interval of a ratio of sums.
     """
 
+def recover_store(path: str, progress: typing.Any = None) -> RecoverReport:
+    """
+    Bring a store into a consistent state after a crash.
+    """
+
 def refit_interval(
     test: Influence,
     refits: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -1902,9 +1906,6 @@ def refit_interval(
 ) -> RefitInterval:
     """
     Return theta +- t sqrt(V_A + V_C).
-def recover_store(path: str, progress: typing.Any = None) -> RecoverReport:
-    """
-    Bring a store into a consistent state after a crash.
     """
 
 def row_table_bytes() -> int:
@@ -1912,7 +1913,7 @@ def row_table_bytes() -> int:
     Return the bytes of one row of a row table.
     """
 
-def run_completed() -> None:
+def run_completed(model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
     """
     Count the end of a run of the model.
     """
@@ -1933,9 +1934,6 @@ def site_alias(port: str, layer: typing.SupportsInt | typing.SupportsIndex, towe
     Return the site name of (port, layer): ('resid_post', 3) is 'layers.3.resid_post'.
     """
 
-def suspend_depth() -> int:
-    """
-    Return how many Suspend surround the caller.
 def site_max_t(
     group_means: collections.abc.Sequence[torch.Tensor],
     labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
@@ -1950,6 +1948,11 @@ def site_max_t(
     Test at every site whether group means tell a concept.
     """
 
+def stat_store(path: str) -> StoreStat:
+    """
+    Sum up a store.
+    """
+
 def student_t_cdf(
     t: typing.SupportsFloat | typing.SupportsIndex, df: typing.SupportsFloat | typing.SupportsIndex
 ) -> float: ...
@@ -1959,6 +1962,11 @@ def student_t_quantile(
 def student_t_sf(
     t: typing.SupportsFloat | typing.SupportsIndex, df: typing.SupportsFloat | typing.SupportsIndex
 ) -> float: ...
+def suspend_depth() -> int:
+    """
+    Return how many Suspend surround the caller.
+    """
+
 def t_interval(
     estimate: typing.SupportsFloat | typing.SupportsIndex,
     standard_error: typing.SupportsFloat | typing.SupportsIndex,
@@ -2001,9 +2009,6 @@ def tost_between(
 ) -> Equivalence:
     """
     Test equivalence within (lower, upper).
-def stat_store(path: str) -> StoreStat:
-    """
-    Sum up a store.
     """
 
 def verify_store(path: str, progress: typing.Any = None) -> VerifyReport:
