@@ -39,10 +39,7 @@ EventFilter filter_of(const OptionalText& phase, std::optional<std::int64_t> ste
 
 /// Wrap a Python function. It may be called and destroyed on threads that do not hold the GIL.
 Callback make_callback(const py::function& function) {
-  auto holder = std::shared_ptr<py::function>(new py::function(function), [](py::function* f) {
-    const py::gil_scoped_acquire gil;
-    delete f;
-  });
+  const std::shared_ptr<py::function> holder(new py::function(function), DropPython());
   return [holder](const at::Tensor& x, const Event& event) -> std::optional<at::Tensor> {
     const py::gil_scoped_acquire gil;
     py::object answer;

@@ -22,17 +22,23 @@ class HookAborted : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Delete what holds a Python object, from whatever thread and at whatever time. A session that is
+/// open when the process ends lives longer than the interpreter, and its callback then stays.
+struct DropPython {
+  template <typename T>
+  void operator()(T* held) const {
+    if (Py_IsInitialized() == 0) return;
+    const py::gil_scoped_acquire gil;
+    delete held;
+  }
+};
+
 /// Carry a Python exception through C++. Unlike pybind11's own carrier it can be raised more than
 /// once: where the hook fails, and again when the session closes.
 class PythonError : public std::exception {
  public:
   explicit PythonError(const py::error_already_set& error)
-      : value_(new py::object(error.value()),
-               [](py::object* value) {
-                 const py::gil_scoped_acquire gil;
-                 delete value;
-               }),
-        text_(error.what()) {}
+      : value_(new py::object(error.value()), DropPython()), text_(error.what()) {}
   const char* what() const noexcept override { return text_.c_str(); }
   /// Set the interpreter's error indicator. The GIL must be held.
   void raise() const { PyErr_SetObject(py::type::handle_of(*value_).ptr(), value_->ptr()); }

@@ -21,6 +21,16 @@ s = tierod.Session(); s.capture("a"); s.open()
 p = tierod.ProcessSession(); p.intervene("a", lambda x, e: x + 1); p.open()
 assert tierod.hook_point(torch.zeros(2), "a").tolist() == [1, 1]
 """,
+    "a session with a callback stays open": """
+s = tierod.Session(); s.intervene("a", lambda x, e: x + 1); s.open()
+assert tierod.hook_point(torch.zeros(2), "a").tolist() == [1, 1]
+""",
+    "a session stays listed that another thread aborted": """
+s = tierod.Session(); s.intervene("a", lambda x, e: x + 1); s.open()
+thread = threading.Thread(target=s.abort)
+thread.start(); thread.join()
+del s
+""",
     "a thread waits in a callback": """
 p = tierod.ProcessSession(); p.intervene("a", wait); p.open()
 in_thread(lambda: tierod.hook_point(torch.ones(2), "a"))
