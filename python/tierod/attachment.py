@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from tierod import _core
@@ -109,6 +110,10 @@ class Attachment:
     def in_run(self) -> bool:
         """Tell whether this thread is in the middle of a run."""
         return self._runs.running()
+
+    def runs_with_gradients(self) -> int:
+        """Count the runs that this thread began with gradients enabled."""
+        return self._runs.runs_with_gradients
 
     def forget_run(self) -> None:
         """Leave the scope of a run that this thread did not finish."""
@@ -235,6 +240,7 @@ class Runs(threading.local):
         self._model_id = model_id
         self._find_past = find_past
         self._places: list[_Place] = []
+        self.runs_with_gradients = 0
 
     def install(self, module: nn.Module, owner_path: str) -> Callable[[], None]:
         """Watch the decoder's forwards, and generation where some module generates."""
@@ -323,6 +329,7 @@ class Runs(threading.local):
         if not place.in_root:
             place.leave()
         _enter_scope(place, self._find_past[id(owner)](args, kwargs))
+        self.runs_with_gradients += torch.is_grad_enabled()
         _core.run_started(self._model_id)
 
     def _ends(self, _owner: nn.Module, _args: Any, output: Any) -> None:

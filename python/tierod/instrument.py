@@ -224,6 +224,7 @@ class _ModuleSessionMethods(_SessionMethods):
     _stop: Any
     _thread: int
     _within_run: bool
+    _graded_before: int
 
     def _bind(self, on: Instrumented) -> None:
         self._on = on
@@ -236,6 +237,7 @@ class _ModuleSessionMethods(_SessionMethods):
         self._stop = None
         self._thread = 0
         self._within_run = False
+        self._graded_before = 0
         # Another model may have sites of the same names.
         _core.Session._see_only_model(self._core(), self._attachment.model_id)
 
@@ -285,6 +287,7 @@ class _ModuleSessionMethods(_SessionMethods):
         _core.Session._open(self._core())
         self._thread = threading.get_ident()
         self._within_run = self._attachment.in_run()
+        self._graded_before = self._attachment.runs_with_gradients()
         try:
             if decoder is not None:
                 self._attachment.use_runs(module, decoder.owner_path)
@@ -336,7 +339,8 @@ class _ModuleSessionMethods(_SessionMethods):
         checkpoints = module.training and any(
             getattr(m, "gradient_checkpointing", False) is True for m in module.modules()
         )
-        if not checkpoints or not torch.is_grad_enabled() or _core.Session._edit_count(core) == 0:
+        graded = self._attachment.runs_with_gradients() > self._graded_before
+        if not checkpoints or not graded or _core.Session._edit_count(core) == 0:
             return
         if _core.Session._recomputations(core) == 0:
             raise _core.StateError(

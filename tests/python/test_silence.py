@@ -472,6 +472,10 @@ def test_the_same_for_a_module_that_checkpoints_itself(model, ids):
     with tm.session() as session:
         session.intervene(SITE, Intervention.zero(), tokens=0)
         model(ids).logits.sum().backward()
+    with tm.session() as session:
+        session.intervene(SITE, Intervention.zero(), tokens=0)
+        with torch.no_grad(), pytest.warns(UserWarning, match="requires_grad"):  # PyTorch's own
+            model(ids)
 
 
 def test_a_session_around_backward_alone_is_an_error(x):
