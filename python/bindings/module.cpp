@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_core(m);
   tierod::bindings::bind_stats(m);
   tierod::bindings::bind_resampling(m);
+  tierod::bindings::bind_probe(m);
   tierod::bindings::bind_hook(m);
   tierod::bindings::bind_module_hook(m);
   tierod::bindings::bind_store(m);

@@ -29,10 +29,14 @@ __all__: list[str] = [
     "ClusterDesign",
     "CounterRandom",
     "CrossMoments",
+    "Direction",
     "Equivalence",
+    "Eraser",
     "Error",
     "Event",
+    "FitReport",
     "FoldMoments",
+    "FoldStatistics",
     "GroupPermutation",
     "GroupPlan",
     "HookAborted",
@@ -42,7 +46,12 @@ __all__: list[str] = [
     "InvalidArgument",
     "IoError",
     "Labels",
+    "LdaFitter",
+    "LeaceFitter",
+    "LinearFits",
+    "LinearFitter",
     "MaxT",
+    "MeanDifferenceFitter",
     "MergeReport",
     "ModuleHook",
     "Moments",
@@ -60,6 +69,7 @@ __all__: list[str] = [
     "RankingOptions",
     "RecoverReport",
     "RefitInterval",
+    "RidgeFitter",
     "Session",
     "Site",
     "SiteColumn",
@@ -73,6 +83,7 @@ __all__: list[str] = [
     "StoreStat",
     "StreamSpec",
     "Suspend",
+    "TrainingStatistics",
     "Trend",
     "TrendMethod",
     "VerifyReport",
@@ -834,6 +845,239 @@ class SiteMaxT:
     def step_down(self) -> numpy.typing.NDArray[numpy.float64]: ...
     @property
     def threshold(self) -> numpy.typing.NDArray[numpy.float64]: ...
+
+class FitReport:
+    """
+    How well conditioned a fit was, and whether it is one.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def condition(self) -> float: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def excess(self) -> float: ...
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def separated(self) -> bool: ...
+    @property
+    def shrinkage(self) -> float: ...
+
+class TrainingStatistics:
+    """
+    What linear probes of some concepts need of their training rows.
+    """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def mean(self) -> torch.Tensor: ...
+    @property
+    def means(self) -> torch.Tensor: ...
+    @property
+    def ones(self) -> torch.Tensor: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def scatter(self) -> torch.Tensor: ...
+    @property
+    def width(self) -> int: ...
+
+class FoldStatistics:
+    """
+    Statistics of one pass over rows, from which every linear probe follows for every held-out fold.
+    """
+    def __init__(
+        self,
+        concepts: typing.SupportsInt | typing.SupportsIndex,
+        folds: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def merge(self, other: FoldStatistics) -> None:
+        """
+        Add all that other has seen.
+        """
+    def rows(self, fold: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        Return the number of rows of a fold.
+        """
+    def training(
+        self, held_out: typing.SupportsInt | typing.SupportsIndex | None = None
+    ) -> TrainingStatistics:
+        """
+        Return the statistics of all folds but held_out, or of all.
+        """
+    def update(self, rows: torch.Tensor, labels: torch.Tensor, folds: torch.Tensor) -> None:
+        """
+        Add rows [n, d], their labels [n, C] and folds [n].
+        """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def folds(self) -> int: ...
+
+class LinearFits:
+    """
+    Linear probes of C concepts under P settings.
+    """
+    def report(
+        self,
+        setting: typing.SupportsInt | typing.SupportsIndex,
+        concept_index: typing.SupportsInt | typing.SupportsIndex,
+    ) -> FitReport:
+        """
+        Return the report of one fit.
+        """
+    def scores(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return the scores [P, C, n] of rows [n, d].
+        """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def intercepts(self) -> torch.Tensor: ...
+    @property
+    def reports(self) -> list[FitReport]: ...
+    @property
+    def settings(self) -> int: ...
+    @property
+    def weights(self) -> torch.Tensor: ...
+    @property
+    def width(self) -> int: ...
+
+class LinearFitter:
+    """
+    Fits linear probes from sufficient statistics.
+    """
+    def fit(self, training: TrainingStatistics) -> LinearFits:
+        """
+        Fit all concepts under all settings.
+        """
+    @property
+    def name(self) -> str: ...
+
+class RidgeFitter(LinearFitter):
+    """
+    Ridge regression of labels.
+    """
+    def __init__(
+        self, penalties: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+
+class LdaFitter(LinearFitter):
+    """
+    Linear discriminant analysis.
+    """
+    def __init__(
+        self, shrinkages: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+
+class MeanDifferenceFitter(LinearFitter):
+    """
+    The direction between class means.
+    """
+    def __init__(self) -> None: ...
+
+class Direction:
+    """
+    A direction with separate read and write vectors, read' write = 1.
+    """
+    def __init__(
+        self,
+        site: str,
+        read: torch.Tensor,
+        write: torch.Tensor,
+        mean: torch.Tensor,
+        sd: typing.SupportsFloat | typing.SupportsIndex,
+        low: typing.SupportsFloat | typing.SupportsIndex,
+        high: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def ablate(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return rows moved to position 0.
+        """
+    def add(
+        self, rows: torch.Tensor, dose: typing.SupportsFloat | typing.SupportsIndex
+    ) -> torch.Tensor:
+        """
+        Return rows moved by dose standard deviations.
+        """
+    def position(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return read'(h - mean) [n].
+        """
+    def swap(self, rows: torch.Tensor, to_high: bool) -> torch.Tensor:
+        """
+        Return rows moved to the position of the other class.
+        """
+    @property
+    def high(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def mean(self) -> torch.Tensor: ...
+    @property
+    def read(self) -> torch.Tensor: ...
+    @property
+    def sd(self) -> float: ...
+    @property
+    def site(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def write(self) -> torch.Tensor: ...
+
+class Eraser:
+    """
+    An affine map after which no linear function reads a concept.
+    """
+    def __repr__(self) -> str: ...
+    def apply(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return erased rows [n, d].
+        """
+    @property
+    def left(self) -> torch.Tensor: ...
+    @property
+    def mean(self) -> torch.Tensor: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def report(self) -> FitReport: ...
+    @property
+    def right(self) -> torch.Tensor: ...
+    @property
+    def width(self) -> int: ...
+
+class LeaceFitter:
+    """
+    Fits least-squares concept erasure.
+    """
+    def __init__(self) -> None: ...
+    def finish(
+        self,
+        shrinkage: typing.SupportsFloat | typing.SupportsIndex = -1.0,
+        tolerance: typing.SupportsFloat | typing.SupportsIndex = 1e-06,
+    ) -> Eraser:
+        """
+        Return the eraser; shrinkage below 0 is estimated.
+        """
+    def merge(self, other: LeaceFitter) -> None:
+        """
+        Add all that other has seen.
+        """
+    def update(self, x: torch.Tensor, z: torch.Tensor) -> None:
+        """
+        Add rows x [n, d] and concepts z [n, k].
+        """
+    @property
+    def rows(self) -> int: ...
 
 class PhaseScope:
     """

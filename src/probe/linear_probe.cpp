@@ -34,6 +34,15 @@ at::Tensor differences(const TrainingStatistics& training) {
 
 LinearFitter::~LinearFitter() = default;
 
+const FitReport& LinearFits::report(std::int64_t setting, std::int64_t concept_index) const {
+  if (setting < 0 || setting >= settings() || concept_index < 0 || concept_index >= concepts()) {
+    throw OutOfRange(cat("[probe.LinearFits.report] expected a setting below ", settings(),
+                         " and a concept below ", concepts(), ", got ", setting, " and ",
+                         concept_index));
+  }
+  return reports[static_cast<std::size_t>(setting * concepts() + concept_index)];
+}
+
 at::Tensor LinearFits::scores(const at::Tensor& rows) const {
   const at::NoGradGuard no_grad;
   if (!rows.defined() || rows.dim() != 2 || rows.size(1) != weights.size(2) ||
@@ -47,16 +56,16 @@ at::Tensor LinearFits::scores(const at::Tensor& rows) const {
   return at::matmul(weights, x.t()).add_(intercepts.unsqueeze(2));
 }
 
-RidgeProbe::RidgeProbe(std::vector<double> penalties) : penalties_(std::move(penalties)) {
-  if (penalties_.empty()) throw InvalidArgument("[probe.RidgeProbe] expected at least one penalty");
+RidgeFitter::RidgeFitter(std::vector<double> penalties) : penalties_(std::move(penalties)) {
+  if (penalties_.empty()) throw InvalidArgument("[probe.RidgeFitter] expected at least one penalty");
   for (const double alpha : penalties_) {
     if (!(alpha >= 0) || !std::isfinite(alpha)) {
-      throw InvalidArgument(cat("[probe.RidgeProbe] expected penalties >= 0, got ", alpha));
+      throw InvalidArgument(cat("[probe.RidgeFitter] expected penalties >= 0, got ", alpha));
     }
   }
 }
 
-LinearFits RidgeProbe::fit(const TrainingStatistics& training) const {
+LinearFits RidgeFitter::fit(const TrainingStatistics& training) const {
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
   const auto n = static_cast<double>(training.rows);
@@ -73,7 +82,7 @@ LinearFits RidgeProbe::fit(const TrainingStatistics& training) const {
     const auto most = pivots.max().item<double>();
     const auto least = pivots.min().item<double>();
     if (info.item<std::int64_t>() != 0 || !(least * least > kSingular * most * most)) {
-      throw NumericalError(cat("[probe.RidgeProbe.fit] the scatter of ", training.rows, " rows x ",
+      throw NumericalError(cat("[probe.RidgeFitter.fit] the scatter of ", training.rows, " rows x ",
                                training.width(), " with penalty ", alpha,
                                " is singular (collinear columns, or more columns than rows); raise "
                                "the penalty"));
@@ -88,19 +97,19 @@ LinearFits RidgeProbe::fit(const TrainingStatistics& training) const {
       report.note = cat("only ", training.rows, " rows for ", training.width(),
                         " columns: the penalty decides the direction");
     }
-    out.reports.push_back(std::move(report));
+    out.reports.insert(out.reports.end(), static_cast<std::size_t>(training.concepts()), report);
   }
   out.weights = at::stack(weights);
   out.intercepts = at::stack(intercepts);
   return out;
 }
 
-LdaProbe::LdaProbe(std::vector<double> shrinkages) : shrinkages_(std::move(shrinkages)) {
+LdaFitter::LdaFitter(std::vector<double> shrinkages) : shrinkages_(std::move(shrinkages)) {
   if (shrinkages_.empty())
-    throw InvalidArgument("[probe.LdaProbe] expected at least one shrinkage");
+    throw InvalidArgument("[probe.LdaFitter] expected at least one shrinkage");
   for (const double gamma : shrinkages_) {
     if (!(gamma >= 0 && gamma <= 1)) {
-      throw InvalidArgument(cat("[probe.LdaProbe] expected shrinkages inside [0, 1], got ", gamma));
+      throw InvalidArgument(cat("[probe.LdaFitter] expected shrinkages inside [0, 1], got ", gamma));
     }
   }
 }
@@ -108,7 +117,7 @@ LdaProbe::LdaProbe(std::vector<double> shrinkages) : shrinkages_(std::move(shrin
 // The within-class scatter is the total one less n1 n0 / n times the outer product of the
 // difference of means. One eigendecomposition of the total scatter serves all concepts and
 // shrinkages; the rank-1 part only rescales (Sherman & Morrison 1950).
-LinearFits LdaProbe::fit(const TrainingStatistics& training) const {
+LinearFits LdaFitter::fit(const TrainingStatistics& training) const {
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
   const auto n = static_cast<double>(training.rows);
@@ -136,7 +145,7 @@ LinearFits LdaProbe::fit(const TrainingStatistics& training) const {
       const auto least = spectrum.min().item<double>();
       const auto most = spectrum.max().item<double>();
       if (!(least > kSingular * std::max(most, top))) {
-        throw NumericalError(cat("[probe.LdaProbe.fit] the covariance of ", training.rows,
+        throw NumericalError(cat("[probe.LdaFitter.fit] the covariance of ", training.rows,
                                  " rows x ", training.width(), " with shrinkage ", gamma,
                                  " is singular for concept ", c, "; raise the shrinkage"));
       }
@@ -145,7 +154,7 @@ LinearFits LdaProbe::fit(const TrainingStatistics& training) const {
       const auto reach = rotated[c].dot(solved).item<double>();  // delta' A^-1 delta
       const double scale = 1 - (1 - gamma) * share * reach;
       if (!(scale > kSingular)) {
-        throw NumericalError(cat("[probe.LdaProbe.fit] concept ", c,
+        throw NumericalError(cat("[probe.LdaFitter.fit] concept ", c,
                                  " separates the training rows exactly: the covariance within "
                                  "classes is singular; raise the shrinkage"));
       }
@@ -161,21 +170,21 @@ LinearFits LdaProbe::fit(const TrainingStatistics& training) const {
       report.note = cat("only ", training.rows, " rows for ", training.width(),
                         " columns: the shrinkage decides the direction");
     }
-    out.reports.push_back(std::move(report));
+    out.reports.insert(out.reports.end(), static_cast<std::size_t>(training.concepts()), report);
   }
   out.weights = at::stack(weights);
   out.intercepts = at::stack(intercepts);
   return out;
 }
 
-LinearFits MeanDifferenceProbe::fit(const TrainingStatistics& training) const {
+LinearFits MeanDifferenceFitter::fit(const TrainingStatistics& training) const {
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
   const at::Tensor w = differences(training);
   const at::Tensor length = w.square().sum(1);
   for (std::int64_t c = 0; c < training.concepts(); ++c) {
     if (!(length[c].item<double>() > 0)) {
-      throw NumericalError(cat("[probe.MeanDifferenceProbe.fit] the class means of concept ", c,
+      throw NumericalError(cat("[probe.MeanDifferenceFitter.fit] the class means of concept ", c,
                                " are equal; there is no direction between them"));
     }
   }
@@ -183,7 +192,8 @@ LinearFits MeanDifferenceProbe::fit(const TrainingStatistics& training) const {
   LinearFits out;
   out.weights = w.unsqueeze(0);
   out.intercepts = w.mul(middle).sum(1).neg().unsqueeze(0);
-  out.reports = {{.rows = training.rows, .rank = training.width()}};
+  out.reports.assign(static_cast<std::size_t>(training.concepts()),
+                     {.rows = training.rows, .rank = training.width()});
   return out;
 }
 
