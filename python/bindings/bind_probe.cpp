@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "bindings_internal.h"
+#include "tierod/probe/cross_validation.h"
 #include "tierod/probe/direction.h"
 #include "tierod/probe/eraser.h"
 #include "tierod/probe/fit_report.h"
@@ -88,38 +89,64 @@ void bind_reports(py::module_& m) {
 void bind_statistics(py::module_& m) {
   using probe::FoldStatistics;
   using probe::TrainingStatistics;
+  py::enum_<probe::Precision>(m, "Precision")
+      .value("automatic", probe::Precision::automatic)
+      .value("f32", probe::Precision::f32)
+      .value("f64", probe::Precision::f64);
+  py::enum_<probe::Targets>(m, "Targets")
+      .value("labels", probe::Targets::labels)
+      .value("reals", probe::Targets::reals);
   py::class_<TrainingStatistics>(m, "TrainingStatistics",
-                                 "What linear probes of some concepts need of their training rows.")
+                                 "What linear probes of some targets need of their training rows.")
       .def_readonly("rows", &TrainingStatistics::rows)
       .def_readonly("mean", &TrainingStatistics::mean)
       .def_readonly("scatter", &TrainingStatistics::scatter)
       .def_readonly("ones", &TrainingStatistics::ones)
       .def_readonly("means", &TrainingStatistics::means)
+      .def_readonly("target_mean", &TrainingStatistics::target_mean)
+      .def_readonly("cross", &TrainingStatistics::cross)
+      .def_readonly("which", &TrainingStatistics::which)
+      .def_readonly("rounding", &TrainingStatistics::rounding)
+      .def_property_readonly("has_labels", &TrainingStatistics::has_labels)
       .def_property_readonly("width", &TrainingStatistics::width)
       .def_property_readonly("concepts", &TrainingStatistics::concepts);
   py::class_<FoldStatistics>(m, "FoldStatistics",
                              "Statistics of one pass over rows, from which every linear probe "
                              "follows for every held-out fold.")
-      .def(py::init<std::size_t, std::size_t>(), py::arg("concepts"), py::arg("folds"))
+      .def(py::init<std::size_t, std::size_t, probe::Targets, probe::Precision>(),
+           py::arg("concepts"), py::arg("folds"), py::arg("targets") = probe::Targets::labels,
+           py::arg("precision") = probe::Precision::automatic)
       .def(
           "update",
           [](FoldStatistics& s, const at::Tensor& rows, const at::Tensor& labels,
              const at::Tensor& folds) {
             constexpr auto* where = "probe.FoldStatistics.update";
-            const auto y = labels_of(labels, where);
             const auto f = folds_of(folds, where);
-            const py::gil_scoped_release released;
-            s.update(rows, y, f);
+            if (s.targets() == probe::Targets::reals) {
+              const py::gil_scoped_release released;
+              s.update(rows, labels, f);
+            } else {
+              const auto y = labels_of(labels, where);
+              const py::gil_scoped_release released;
+              s.update(rows, y, f);
+            }
           },
           py::arg("rows"), py::arg("labels"), py::arg("folds"),
-          "Add rows [n, d], their labels [n, C] and folds [n].")
+          "Add rows [n, d], their labels or real targets [n, C], and folds [n].")
       .def("merge", &FoldStatistics::merge, py::arg("other"), "Add all that other has seen.")
       .def_property_readonly("concepts", &FoldStatistics::concepts)
       .def_property_readonly("folds", &FoldStatistics::folds)
+      .def_property_readonly("targets", &FoldStatistics::targets)
+      .def_property_readonly("width", &FoldStatistics::width)
       .def("rows", &FoldStatistics::rows, py::arg("fold"), "Return the number of rows of a fold.")
+      .def("known", &FoldStatistics::known, py::arg("fold"), py::arg("concept_index"),
+           "Return the number of its rows with a known label.")
       .def("training", &FoldStatistics::training, py::arg("held_out") = py::none(),
            py::call_guard<py::gil_scoped_release>(),
-           "Return the statistics of all folds but held_out, or of all.");
+           "Return the statistics of all folds but held_out, or of all.")
+      .def("training_sets", &FoldStatistics::training_sets, py::arg("held_out") = py::none(),
+           py::call_guard<py::gil_scoped_release>(),
+           "Return the same by sets of concepts that have the same training rows.");
 }
 
 void bind_fitters(py::module_& m) {
@@ -147,6 +174,50 @@ void bind_fitters(py::module_& m) {
   py::class_<probe::MeanDifferenceFitter, LinearFitter>(m, "MeanDifferenceFitter",
                                                         "The direction between class means.")
       .def(py::init<>());
+}
+
+void bind_cross_validation(py::module_& m) {
+  using probe::CrossValidation;
+  m.def("fit_linear", &probe::fit, py::arg("fitter"), py::arg("statistics"),
+        py::arg("held_out") = py::none(), py::call_guard<py::gil_scoped_release>(),
+        "Fit all concepts under all settings without one fold, or on all rows.");
+  m.def(
+      "held_out_scores",
+      [](const at::Tensor& rows, const at::Tensor& folds,
+         const std::vector<probe::LinearFits>& fits) {
+        const auto f = folds_of(folds, "probe.held_out_scores");
+        const py::gil_scoped_release released;
+        return probe::held_out_scores(rows, f, fits);
+      },
+      py::arg("rows"), py::arg("folds"), py::arg("fits"),
+      "Return the scores [P, C, n] of rows by the fits that have not seen their fold.");
+  m.def(
+      "fold_auroc",
+      [](const at::Tensor& scores, const at::Tensor& labels, const at::Tensor& folds,
+         std::size_t fold_count) {
+        const auto y = labels_of(labels, "probe.fold_auroc");
+        const auto f = folds_of(folds, "probe.fold_auroc");
+        const py::gil_scoped_release released;
+        return probe::fold_auroc(scores, y, f, fold_count);
+      },
+      py::arg("scores"), py::arg("labels"), py::arg("folds"), py::arg("fold_count"),
+      "Return the AUROC of scores within each fold [K, P, C].");
+  py::class_<CrossValidation>(m, "CrossValidation", "Fits without each fold, and their scores.")
+      .def_readonly("fits", &CrossValidation::fits)
+      .def_readonly("scores", &CrossValidation::scores)
+      .def_readonly("auroc", &CrossValidation::auroc);
+  m.def(
+      "cross_validate",
+      [](const probe::LinearFitter& fitter, const at::Tensor& rows, const at::Tensor& labels,
+         const at::Tensor& folds, std::size_t fold_count, probe::Precision precision) {
+        const auto y = labels_of(labels, "probe.cross_validate");
+        const auto f = folds_of(folds, "probe.cross_validate");
+        const py::gil_scoped_release released;
+        return probe::cross_validate(fitter, rows, y, f, fold_count, precision);
+      },
+      py::arg("fitter"), py::arg("rows"), py::arg("labels"), py::arg("folds"),
+      py::arg("fold_count"), py::arg("precision") = probe::Precision::automatic,
+      "Fit every fold's complement and score the fold.");
 }
 
 void bind_directions(py::module_& m) {
@@ -215,6 +286,7 @@ void bind_probe(py::module_& m) {
   bind_reports(m);
   bind_statistics(m);
   bind_fitters(m);
+  bind_cross_validation(m);
   bind_directions(m);
   bind_erasers(m);
 }

@@ -42,9 +42,9 @@ class TIEROD_API LinearFitter {
   virtual LinearFits fit(const TrainingStatistics& training) const = 0;
 };
 
-/// Ridge regression of the label coded -1 and 1, intercept free: minimise
+/// Ridge regression of the label coded -1 and 1, or of real targets, intercept free: minimise
 /// |y - X w - b|^2 + alpha |w|^2 (Hoerl & Kennard 1970). One Cholesky factorisation a penalty
-/// serves all concepts. Equals scikit-learn's `RidgeClassifier(alpha)`.
+/// serves all concepts. Equals scikit-learn's `RidgeClassifier(alpha)` and `Ridge(alpha)`.
 class TIEROD_API RidgeFitter final : public LinearFitter {
  public:
   /// @throws InvalidArgument unless there are penalties, finite and >= 0.
