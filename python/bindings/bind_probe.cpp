@@ -9,6 +9,7 @@
 #include "tierod/probe/fit_report.h"
 #include "tierod/probe/fold_statistics.h"
 #include "tierod/probe/linear_probe.h"
+#include "tierod/probe/logistic.h"
 
 namespace tierod::bindings {
 
@@ -220,6 +221,43 @@ void bind_cross_validation(py::module_& m) {
       "Fit every fold's complement and score the fold.");
 }
 
+void bind_logistic(py::module_& m) {
+  using probe::LogisticFits;
+  using probe::LogisticFitter;
+  py::class_<LogisticFits>(m, "LogisticFits", "Fits on all rows and without each fold.")
+      .def_readonly("all", &LogisticFits::all)
+      .def_readonly("without", &LogisticFits::without);
+  py::class_<LogisticFitter>(m, "LogisticFitter", "Logistic regression of many concepts at once.")
+      .def(py::init([](std::vector<double> penalties, double tolerance,
+                       std::int64_t max_iterations, probe::Precision precision) {
+             return LogisticFitter(std::move(penalties), {.tolerance = tolerance,
+                                                          .max_iterations = max_iterations,
+                                                          .precision = precision});
+           }),
+           py::arg("penalties"), py::arg("tolerance") = 1e-7, py::arg("max_iterations") = 100,
+           py::arg("precision") = probe::Precision::automatic)
+      .def_property_readonly("penalties", &LogisticFitter::penalties)
+      .def(
+          "fit",
+          [](const LogisticFitter& fitter, const at::Tensor& rows, const at::Tensor& labels) {
+            const auto y = labels_of(labels, "probe.LogisticFitter.fit");
+            const py::gil_scoped_release released;
+            return fitter.fit(rows, y);
+          },
+          py::arg("rows"), py::arg("labels"), "Fit labels [n, C] on all rows [n, d].")
+      .def(
+          "fit_folds",
+          [](const LogisticFitter& fitter, const at::Tensor& rows, const at::Tensor& labels,
+             const at::Tensor& folds, std::size_t fold_count) {
+            const auto y = labels_of(labels, "probe.LogisticFitter.fit_folds");
+            const auto f = folds_of(folds, "probe.LogisticFitter.fit_folds");
+            const py::gil_scoped_release released;
+            return fitter.fit_folds(rows, y, f, fold_count);
+          },
+          py::arg("rows"), py::arg("labels"), py::arg("folds"), py::arg("fold_count"),
+          "Fit on all rows, and without each fold.");
+}
+
 void bind_directions(py::module_& m) {
   using probe::Direction;
   py::class_<Direction>(m, "Direction",
@@ -287,6 +325,7 @@ void bind_probe(py::module_& m) {
   bind_statistics(m);
   bind_fitters(m);
   bind_cross_validation(m);
+  bind_logistic(m);
   bind_directions(m);
   bind_erasers(m);
 }
