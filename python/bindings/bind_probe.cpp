@@ -10,6 +10,7 @@
 #include "tierod/probe/fold_statistics.h"
 #include "tierod/probe/linear_probe.h"
 #include "tierod/probe/logistic.h"
+#include "tierod/probe/verify_erasure.h"
 
 namespace tierod::bindings {
 
@@ -302,20 +303,79 @@ void bind_erasers(py::module_& m) {
         return "Eraser(rank = " + std::to_string(e.rank()) +
                ", width = " + std::to_string(e.width()) + ")";
       });
+  using probe::OracleEraser;
+  py::class_<OracleEraser>(m, "OracleEraser", "Removes concepts that are given along with rows.")
+      .def("apply", &OracleEraser::apply, py::arg("rows"), py::arg("z"),
+           "Return erased rows [n, d], given their concepts z [n, k].")
+      .def_property_readonly("slope", &OracleEraser::slope)
+      .def_property_readonly("mean", &OracleEraser::mean)
+      .def_property_readonly("width", &OracleEraser::width)
+      .def_property_readonly("report", &OracleEraser::report);
   py::class_<LeaceFitter>(m, "LeaceFitter", "Fits least-squares concept erasure.")
-      .def(py::init<>())
+      .def(py::init<probe::Precision>(), py::arg("precision") = probe::Precision::automatic)
       .def("update", &LeaceFitter::update, py::arg("x"), py::arg("z"),
            py::call_guard<py::gil_scoped_release>(), "Add rows x [n, d] and concepts z [n, k].")
       .def("merge", &LeaceFitter::merge, py::arg("other"), "Add all that other has seen.")
       .def_property_readonly("rows", &LeaceFitter::rows)
       .def(
           "finish",
-          [](const LeaceFitter& f, double shrinkage, double tolerance) {
-            return f.finish({.shrinkage = shrinkage, .tolerance = tolerance});
+          [](const LeaceFitter& f, double shrinkage, double tolerance,
+             std::vector<std::int64_t> columns) {
+            return f.finish({.shrinkage = shrinkage,
+                             .tolerance = tolerance,
+                             .columns = std::move(columns)});
           },
           py::arg("shrinkage") = -1.0, py::arg("tolerance") = 1e-6,
+          py::arg("columns") = std::vector<std::int64_t>(),
           py::call_guard<py::gil_scoped_release>(),
-          "Return the eraser; shrinkage below 0 is estimated.");
+          "Return the eraser of some columns of z (all); shrinkage below 0 is estimated.")
+      .def(
+          "finish_oracle",
+          [](const LeaceFitter& f, double tolerance, std::vector<std::int64_t> columns) {
+            return f.finish_oracle({.tolerance = tolerance, .columns = std::move(columns)});
+          },
+          py::arg("tolerance") = 1e-6, py::arg("columns") = std::vector<std::int64_t>(),
+          py::call_guard<py::gil_scoped_release>(),
+          "Return the eraser that is given z along with x.");
+  using probe::ErasureCheck;
+  py::class_<ErasureCheck>(m, "ErasureCheck", "What fresh probes still read after erasure.")
+      .def_readonly("before", &ErasureCheck::before)
+      .def_readonly("after", &ErasureCheck::after)
+      .def_readonly("penalty", &ErasureCheck::penalty)
+      .def_readonly("positives", &ErasureCheck::positives)
+      .def_readonly("passed", &ErasureCheck::passed)
+      .def_readonly("reason", &ErasureCheck::reason);
+  m.def(
+      "verify_erasure",
+      [](const Eraser& eraser, const at::Tensor& rows, const at::Tensor& labels,
+         const at::Tensor& groups, std::size_t folds, std::vector<double> penalties, double most,
+         double most_upper, std::int64_t positives, double confidence, std::size_t replicates,
+         std::uint64_t seed) {
+        constexpr auto* where = "probe.verify_erasure";
+        const auto y = labels_of(labels, where);
+        if (groups.dim() != 1 || at::isFloatingType(groups.scalar_type())) {
+          throw InvalidArgument("[" + std::string(where) + "] expected integer groups [n], got " +
+                                "shape " + shape_of(groups));
+        }
+        const at::Tensor g = groups.to(at::kCPU, at::kLong).contiguous();
+        const py::gil_scoped_release released;
+        return probe::verify_erasure(
+            eraser, rows, y,
+            {g.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(g.numel())},
+            {.folds = folds,
+             .penalties = std::move(penalties),
+             .most = most,
+             .most_upper = most_upper,
+             .positives = positives,
+             .confidence = confidence,
+             .replicates = replicates,
+             .seed = seed});
+      },
+      py::arg("eraser"), py::arg("rows"), py::arg("labels"), py::arg("groups"),
+      py::arg("folds") = 5, py::arg("penalties") = std::vector<double>{1e-4, 1e-2, 1},
+      py::arg("most") = 0.60, py::arg("most_upper") = 0.65, py::arg("positives") = 150,
+      py::arg("confidence") = 0.95, py::arg("replicates") = 2000, py::arg("seed") = 0,
+      "Refit probes on erased rows of groups that the eraser has not seen.");
 }
 
 }  // namespace
