@@ -230,13 +230,14 @@ void bind_logistic(py::module_& m) {
       .def_readonly("without", &LogisticFits::without);
   py::class_<LogisticFitter>(m, "LogisticFitter", "Logistic regression of many concepts at once.")
       .def(py::init([](std::vector<double> penalties, double tolerance,
-                       std::int64_t max_iterations, probe::Precision precision) {
+                       std::int64_t max_iterations, probe::Precision precision, bool refit) {
              return LogisticFitter(std::move(penalties), {.tolerance = tolerance,
                                                           .max_iterations = max_iterations,
-                                                          .precision = precision});
+                                                          .precision = precision,
+                                                          .refit = refit});
            }),
            py::arg("penalties"), py::arg("tolerance") = 1e-7, py::arg("max_iterations") = 100,
-           py::arg("precision") = probe::Precision::automatic)
+           py::arg("precision") = probe::Precision::automatic, py::arg("refit") = true)
       .def_property_readonly("penalties", &LogisticFitter::penalties)
       .def(
           "fit",

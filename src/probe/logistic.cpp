@@ -48,6 +48,7 @@ namespace {
 constexpr auto* kFit = "probe.LogisticFitter.fit";
 constexpr std::size_t kPairs = 8;
 constexpr double kTurned = 0.9;
+constexpr double kRough = 1e-4;
 
 using Vector = std::vector<double>;
 
@@ -64,7 +65,7 @@ std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 struct Fit {
   std::size_t concept_index = 0, setting = 0;
   std::int64_t held_out = -1;
-  double penalty = 0, rows = 0;
+  double penalty = 0, rows = 0, tolerance = 0;
 
   Vector at, gradient;  // of the mean loss, at `at`
   LogisticSums sums;
@@ -82,8 +83,11 @@ struct Fit {
 class Solver {
  public:
   Solver(const LogisticData& data, const at::Tensor& vectors, Vector variances,
-         const LogisticOptions& options)
-      : data_(data), vectors_(vectors), variances_(std::move(variances)), options_(options) {}
+         std::int64_t max_iterations)
+      : data_(data),
+        vectors_(vectors),
+        variances_(std::move(variances)),
+        max_iterations_(max_iterations) {}
 
   /// Take the gradient of every fit at its `trial`, and go there.
   void begin(std::vector<Fit>& fits) const { take(fits, list(fits), true); }
@@ -114,7 +118,7 @@ class Solver {
   const LogisticData& data_;
   at::Tensor vectors_;  // [d, d], columns are the basis, f64
   Vector variances_;    // [d]
-  LogisticOptions options_;
+  std::int64_t max_iterations_;
 };
 
 Vector Solver::solve_model(const Fit& fit, const Vector& g) const {
@@ -168,7 +172,7 @@ void Solver::plan(Fit& fit, bool first) const {
   fit.along = dot(fit.gradient, fit.step);
   fit.report.excess = -fit.along / 2;
   fit.size = 1;
-  if (fit.report.excess <= options_.tolerance) {
+  if (fit.report.excess <= fit.tolerance) {
     // the step has been paid for
     axpy(fit.at, fit.step, 1);
     fit.done = true;
@@ -247,7 +251,7 @@ void Solver::take(std::vector<Fit>& /*fits*/, const std::vector<Fit*>& open,
     arrive(fit, std::move(gradient));
     ++fit.report.iterations;
     if (planned && fit.at == before) {
-      if (fit.report.iterations >= options_.max_iterations) {
+      if (fit.report.iterations >= max_iterations_) {
         fit.done = true;
         fit.report.converged = false;
       }
@@ -261,7 +265,7 @@ void Solver::take(std::vector<Fit>& /*fits*/, const std::vector<Fit*>& open,
     }
     if (!planned) continue;
     plan(fit, false);
-    if (!fit.done && fit.report.iterations >= options_.max_iterations) {
+    if (!fit.done && fit.report.iterations >= max_iterations_) {
       fit.done = true;
       fit.report.converged = false;
     }
@@ -430,7 +434,8 @@ LogisticFits LogisticFitter::fit_folds(const at::Tensor& rows, std::span<const s
   const at::Tensor vectors = basis.to(at::kDouble).contiguous();
   const at::Tensor variances = values.to(at::kDouble).clamp_min(0).contiguous();
   const auto* variance = variances.const_data_ptr<double>();
-  const Solver solver(data, vectors, Vector(variance, variance + d), options_);
+  const Solver solver(data, vectors, Vector(variance, variance + d), options_.max_iterations);
+  const bool only_start = fold_count > 1 && !options_.refit;
 
   // at weights 0 the gradient does not depend on the penalty: one fit a concept
   std::vector<Fit> null(concepts);
@@ -451,12 +456,15 @@ LogisticFits LogisticFitter::fit_folds(const at::Tensor& rows, std::span<const s
       all.push_back(start);
       all.back().setting = p;
       all.back().penalty = penalties_[p];
+      // to start from, a rough fit will do: the folds are about 1 / K away from it
+      all.back().tolerance =
+          only_start ? std::max(options_.tolerance, kRough) : options_.tolerance;
       all.back().report.iterations = 0;
     }
   }
   solver.run(all, fold_count > 1);
   LogisticFits out;
-  out.all = collect(all, penalties_.size(), concepts, vectors, data.centre);
+  if (!only_start) out.all = collect(all, penalties_.size(), concepts, vectors, data.centre);
   if (fold_count == 1) return out;
 
   std::vector<Fit> folded;
@@ -472,6 +480,7 @@ LogisticFits LogisticFitter::fit_folds(const at::Tensor& rows, std::span<const s
       axpy(fit.gradient, from.fold_slopes[f], -1);
       for (double& value : fit.gradient) value /= fit.rows;
       fit.report = {.iterations = 1};
+      fit.tolerance = options_.tolerance;
       fit.done = false;
       fit.fold_slopes.clear();
       fit.fold_sums.clear();

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "probe/row_sums_internal.h"
+#include "probe/syrk_internal.h"
 
 namespace tierod::internal {
 
@@ -37,6 +38,10 @@ RowSums::RowSums(std::int64_t width) : first(size(width)), gram(size(width * wid
 
 void RowSums::products(const at::Tensor& rows, double sign) {
   const std::int64_t d = width();
+  if (rows.scalar_type() == at::kFloat && has_syrk()) {
+    add_syrk(rows.const_data_ptr<float>(), rows.size(0), d, sign, gram.data());
+    return;
+  }
   const std::int64_t strip = strip_of(d);
   at::Tensor product;
   for (std::int64_t begin = 0; begin < rows.size(0); begin += kBlockRows) {

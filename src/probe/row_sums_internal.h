@@ -12,8 +12,9 @@ namespace tierod::internal {
 // Rows are taken about a fixed point near their mean, so that a large mean costs no digits: h - c is
 // exact to the last digit of h. Products of up to kBlockRows rows are summed in the rows' own
 // arithmetic (f32 for f32, f16 and bf16), their sums in f64: an element (i, j) of the result is off
-// by a few 1e-8 sqrt(g_ii g_jj), whatever the number of rows. The matrix is symmetric, and only
-// strips from the diagonal down are multiplied: 7/12 of the work at six strips.
+// by a few 1e-8 sqrt(g_ii g_jj), whatever the number of rows. The matrix is symmetric, and only the
+// lower triangle is computed: f32 by `add_syrk`, else by strips from the diagonal down (7/12 of the
+// work at six strips).
 
 /// Rows whose products are summed before they go to f64.
 inline constexpr std::int64_t kBlockRows = 1024;

@@ -20,11 +20,13 @@ struct TIEROD_API LogisticOptions {
   /// Passes over the rows after which a fit that is not there yet is given up, and says so.
   std::int64_t max_iterations = 100;
   Precision precision = Precision::automatic;
+  /// Whether `fit_folds` also fits on all rows; if not, `all` stays undefined.
+  bool refit = true;
 };
 
 /// Hold fits of all concepts under all penalties, on all rows and without each fold.
 struct TIEROD_API LogisticFits {
-  LinearFits all;
+  LinearFits all;                   ///< undefined without `refit`
   std::vector<LinearFits> without;  ///< [K]
 };
 
