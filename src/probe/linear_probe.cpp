@@ -159,7 +159,7 @@ LinearFits RidgeFitter::fit(const TrainingStatistics& training) const {
   }
   target = target.t().contiguous();
   const at::Tensor scatter = training.scatter.contiguous();
-  const double negligible = training.rounding * std::sqrt(static_cast<double>(training.width()));
+  const double negligible = training.rounding;
   const bool single = training.rounding > 1e-10;
   std::vector<at::Tensor> weights, intercepts;
   LinearFits out;
@@ -187,6 +187,11 @@ LinearFits RidgeFitter::fit(const TrainingStatistics& training) const {
     if (training.rows <= training.width()) {
       report.note = cat("only ", training.rows, " rows for ", training.width(),
                         " columns: the penalty decides the direction");
+    }
+    if (single && factor.least < 100 * negligible) {
+      report.note += cat(report.note.empty() ? "" : "; ", "a column is explained by others to ",
+                         factor.least, ": products in f32 leave it two digits or fewer, take ",
+                         "Precision::f64");
     }
     out.reports.insert(out.reports.end(), static_cast<std::size_t>(training.concepts()), report);
   }

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "tierod/export.h"
+
 namespace tierod::internal {
 
 /// Hold sums over the rows of one logistic fit, with z in {-1, 1}, or 0 where the label is missing,
@@ -23,7 +25,7 @@ struct LogisticSums {
 };
 
 /// Replace margins m [n] by slopes r, and add to the sums.
-void logistic_slopes(float* m, const float* z, std::int64_t n, float b, LogisticSums& sums);
-void logistic_slopes(double* m, const double* z, std::int64_t n, double b, LogisticSums& sums);
+TIEROD_API void logistic_slopes(float* m, const float* z, std::int64_t n, float b, LogisticSums& sums);
+TIEROD_API void logistic_slopes(double* m, const double* z, std::int64_t n, double b, LogisticSums& sums);
 
 }  // namespace tierod::internal

@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -29,7 +30,8 @@ from harness import (
     root,
 )
 
-THREADS = 1
+# As many as the machine has: what a user gets. Ratios with one thread are told beside.
+THREADS = os.cpu_count() or 1
 SITES, CONCEPTS, FOLDS, PENALTIES = 24, 12, 5, 5
 FITS = CONCEPTS * FOLDS * PENALTIES  # a site
 PEER_FITS = 2 * PENALTIES  # of fold 0, by a loop
@@ -56,23 +58,32 @@ def sweep(worker: Worker, what: str, quick: bool, say) -> dict:
     return {"all_sites_cpu_s": cpu}
 
 
-def ridge(worker: Worker, quick: bool, say, emit: Callable[..., None]) -> None:
+def ratio_of(got: dict, label: str, ours: str, scale: float) -> tuple[float, float]:
+    """Return the peer's scaled CPU seconds a site, and their ratio to tierod's."""
+    peer = scale * got[label].best
+    return peer, peer / got[ours].best
+
+
+def ridge(workers: dict, quick: bool, say, emit: Callable[..., None]) -> None:
+    worker = workers[THREADS]
     sklearn = worker.ask("prepare", "site-0", "-")["versions"]["scikit-learn"]
     difference = worker.ask("check", "site-0", "ridge", "-")["difference"]
     if difference > 1e-5:
         raise WorkerError(f"AUROC differs from scikit-learn's by {difference:.2g}")
     labels = ("tierod_ridge", "sklearn_ridge", "sklearn_multitarget", "gram_product")
-    got = time(worker, "site-0", labels, 2 if quick else 7, say)
-    ours = got["tierod_ridge"].best
+    got = {
+        threads: time(w, "site-0", labels, 1 if quick else 5, say)
+        for threads, w in workers.items()
+    }
     scale = {"sklearn_ridge": FITS / PEER_FITS, "sklearn_multitarget": FOLDS}
     about = {
-        "s_a_site": ours,
+        "s_a_site": got[THREADS]["tierod_ridge"].best,
+        "one_thread_s_a_site": got[1]["tierod_ridge"].best,
         "largest_auroc_difference": difference,
         "threads": THREADS,
         "dtype": "float32",
         **sweep(worker, "tierod_ridge", quick, say),
     }
-    product = got["gram_product"].best
     for name, label, peer, subset in (
         (
             "probe.ridge_vs_loop",
@@ -87,54 +98,71 @@ def ridge(worker: Worker, quick: bool, say, emit: Callable[..., None]) -> None:
             "1 of 5 folds, all penalties; scaled",
         ),
     ):
-        peer_s = scale[label] * got[label].best
+        peer_s, ratio = ratio_of(got[THREADS], label, "tierod_ridge", scale[label])
+        one_s, one = ratio_of(got[1], label, "tierod_ridge", scale[label])
+        half = [0.5 * got[threads]["gram_product"].best for threads in (THREADS, 1)]
         emit(
             name,
-            peer_s / ours,
-            {peer: peer_s / ours},
-            f"{peer_s / (0.5 * product):.0f} for half of one plain f32 Gram product of the rows",
+            ratio,
+            {peer: ratio},
+            f"{peer_s / half[0]:.0f} ({one_s / half[1]:.0f} with one thread) for half of one plain "
+            "f32 Gram product of the rows alone",
+            one_thread_ratio=one,
             peer_subset=subset,
             peer_scaled_s_a_site=peer_s,
-            paired_median=scale[label] * got[label].paired_ratio(got["tierod_ridge"]),
+            one_thread_peer_scaled_s_a_site=one_s,
             **about,
         )
 
 
-def logistic(worker: Worker, quick: bool, say, emit: Callable[..., None]) -> None:
-    sklearn = worker.ask("prepare", "site-0", "-")["versions"]["scikit-learn"]
-    say("site-0: scikit-learn, once")
-    peer = worker.ask("run", "site-0/sklearn_logistic:1", 1, timeout_s=600)["slices"][0][0][0]
-    got = time(worker, "site-0", ("tierod_logistic",), 2 if quick else 5, say)
-    ours = got["tierod_logistic"].best
-    peer_s = FITS / PEER_FITS * peer
+def logistic(workers: dict, quick: bool, say, emit: Callable[..., None]) -> None:
+    # the peer alone takes a minute with OpenBLAS' threads: a quick run has one
+    ratios, ours, peers = {}, {}, {}
+    for threads, worker in workers.items():
+        if quick and threads != 1:
+            continue
+        sklearn = worker.ask("prepare", "site-0", "-")["versions"]["scikit-learn"]
+        say(f"site-0: scikit-learn, once, {threads} threads")
+        answer = worker.ask("run", "site-0/sklearn_logistic:1", 1, timeout_s=900)
+        peers[threads] = FITS / PEER_FITS * answer["slices"][0][0][0]
+        got = time(worker, "site-0", ("tierod_logistic",), 1 if quick else 5, say)
+        ours[threads] = got["tierod_logistic"].best
+        ratios[threads] = peers[threads] / ours[threads]
+    most = max(ratios)
     emit(
         "probe.logistic_vs_sklearn",
-        peer_s / ours,
-        {f"scikit-learn {sklearn} LogisticRegression, lbfgs, tol 1e-4": peer_s / ours},
+        ratios[most],
+        {f"scikit-learn {sklearn} LogisticRegression, lbfgs, tol 1e-4": ratios[most]},
         None,
-        s_a_site=ours,
+        one_thread_ratio=ratios[1],
+        s_a_site=ours[most],
+        one_thread_s_a_site=ours[1],
         peer_subset=f"{PEER_FITS} of {FITS} fits a site: 2 concepts, 5 penalties, 1 fold; scaled",
-        peer_scaled_s_a_site=peer_s,
-        threads=THREADS,
+        peer_scaled_s_a_site=peers[most],
+        one_thread_peer_scaled_s_a_site=peers[1],
+        threads=most,
         dtype="float32",
-        **sweep(worker, "tierod_logistic", quick, say),
+        **sweep(workers[most], "tierod_logistic", quick, say),
     )
 
 
-def auroc_gap(worker: Worker, quick: bool, say, emit: Callable[..., None]) -> None:
+def auroc_gap(workers: dict, quick: bool, say, emit: Callable[..., None]) -> None:
+    worker = workers[1]
     say("site-0: scikit-learn at tol 1e-9")
-    got = worker.ask("check", "site-0", "gap", 1 if quick else 9, timeout_s=600)
+    got = worker.ask("check", "site-0", "gap", 1 if quick else 9, timeout_s=900)
+    got.pop("ok")
     emit("probe.auroc_gap", got.pop("gap"), {}, None, **got)
 
 
-def gram(worker: Worker, sets: int, quick: bool, say, emit: Callable[..., None]) -> None:
+def gram(workers: dict, sets: int, quick: bool, say, emit: Callable[..., None]) -> None:
+    worker = workers[1]  # concept-erasure and tierod both use ATen's threads
     name = f"probe.gram_vs_leace_{sets}"
     why = LEACE.ensure(say)
     if why is not None:
         emit(name, None, {}, None, error=why)
         return
     script = Path(__file__).with_name("probe_worker.py")
-    with python_worker("leace", LEACE.python, script, str(THREADS), threads=THREADS) as peer:
+    with python_worker("leace", LEACE.python, script, "1", threads=1) as peer:
         version = peer.ask("prepare", f"gram-{sets}", "-")["versions"]["concept-erasure"]
         worker.ask("prepare", f"gram-{sets}", "-")
         contenders = [
@@ -153,17 +181,17 @@ def gram(worker: Worker, sets: int, quick: bool, say, emit: Callable[..., None])
         rows_per_cpu_s=20_000 / ours,
         over_plain_product=got["product"].best / ours,
         paired_median=got["leace"].paired_ratio(got["tierod"]),
-        threads=THREADS,
+        threads=1,
         dtype="float32",
     )
 
 
-def gram_1(worker: Worker, quick: bool, say, emit: Callable[..., None]) -> None:
-    gram(worker, 1, quick, say, emit)
+def gram_1(workers: dict, quick: bool, say, emit: Callable[..., None]) -> None:
+    gram(workers, 1, quick, say, emit)
 
 
-def gram_8(worker: Worker, quick: bool, say, emit: Callable[..., None]) -> None:
-    gram(worker, 8, quick, say, emit)
+def gram_8(workers: dict, quick: bool, say, emit: Callable[..., None]) -> None:
+    gram(workers, 8, quick, say, emit)
 
 
 # name -> goal, which way is better, unit
@@ -206,14 +234,25 @@ def main() -> int:
 
     environment = {"PYTHONPATH": package_path(options.build_dir)}
     script = Path(__file__).with_name("probe_worker.py")
-    with python_worker(
-        "host", host_python(), script, str(THREADS), threads=THREADS, **environment
-    ) as worker:
+    with ExitStack() as stack:
+        workers = {
+            threads: stack.enter_context(
+                python_worker(
+                    f"host-{threads}",
+                    host_python(),
+                    script,
+                    str(threads),
+                    threads=threads,
+                    **environment,
+                )
+            )
+            for threads in sorted({1, THREADS})
+        }
         for measure, names in MEASURES:
             if not set(names) & set(wanted):
                 continue
             try:
-                measure(worker, options.quick, report.say, emit)
+                measure(workers, options.quick, report.say, emit)
             except WorkerError as error:
                 for name in names:
                     emit(name, None, {}, None, error=str(error))

@@ -25,8 +25,8 @@ struct TIEROD_API TrainingStatistics {
   at::Tensor cross;        ///< [C, d] sum of (y - mean y)(x - mean)
   /// Which targets of the accumulator these are, in its numbering; empty: all, in order.
   std::vector<std::int64_t> which;
-  /// Bound on the rounding of an element (i, j) of `scatter`, relative to sqrt(s_ii s_jj).
-  double rounding = 1e-14;
+  /// Rounding of an element (i, j) of `scatter`, relative to sqrt(s_ii s_jj).
+  double rounding = 1e-13;
 
   std::int64_t width() const { return mean.size(0); }
   bool has_labels() const { return ones.defined(); }
