@@ -23,11 +23,10 @@ stats::Interval control_difference(std::span<const double> scores,
                                    std::span<const std::int64_t> units,
                                    const stats::RankingOptions& options);
 
-/// Fill p, p_max_t, p_method of the rows of all concepts: rows[s][c].
-/// @param scores  [sites][concepts][n of the concept's known rows]
+/// Fill p, p_max_t, p_method of all rows [sites x concepts].
+/// @param refused  [concepts]
 void add_p_values(const probe::ProbeDataset& dataset, const probe::EvaluationOptions& options,
-                  std::span<const std::int64_t> units,
-                  const std::vector<std::vector<std::vector<double>>>& scores,
+                  std::span<const std::int64_t> units, const std::vector<bool>& refused,
                   std::vector<probe::EvaluationRow>& rows, std::vector<std::string>& notes);
 
 }  // namespace tierod::internal

@@ -1,10 +1,12 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "core/text_internal.h"
 #include "probe/evaluation_internal.h"
@@ -103,8 +105,9 @@ Known known_of(const ProbeDataset& dataset, const std::string& name,
   return out;
 }
 
-// Means [G, d] of the rows of each unit, f64.
-at::Tensor unit_means(const at::Tensor& site, const Known& known, const stats::Clusters& clusters) {
+// The known rows [n, d], f64, and the cluster of each, int64.
+std::pair<at::Tensor, at::Tensor> known_rows(const at::Tensor& site, const Known& known,
+                                             const stats::Clusters& clusters) {
   at::Tensor index = at::empty({static_cast<std::int64_t>(known.rows.size())}, at::kLong);
   at::Tensor unit = at::empty_like(index);
   auto* i = index.mutable_data_ptr<std::int64_t>();
@@ -113,8 +116,12 @@ at::Tensor unit_means(const at::Tensor& site, const Known& known, const stats::C
     i[r] = static_cast<std::int64_t>(known.rows[r]);
     u[r] = clusters.of_row()[r];
   }
-  const at::Tensor rows =
-      site.index_select(0, index.to(site.device())).to(at::kCPU, at::kDouble);
+  return {site.index_select(0, index.to(site.device())).to(at::kCPU, at::kDouble), unit};
+}
+
+// Means [G, d] of the rows of each unit, f64.
+at::Tensor unit_means(const at::Tensor& site, const Known& known, const stats::Clusters& clusters) {
+  const auto [rows, unit] = known_rows(site, known, clusters);
   at::Tensor sums =
       at::zeros({static_cast<std::int64_t>(clusters.size()), site.size(1)}, rows.options());
   sums.index_add_(0, unit, rows);
@@ -124,41 +131,49 @@ at::Tensor unit_means(const at::Tensor& site, const Known& known, const stats::C
   return sums.div_(counts);
 }
 
-void sign_flip(const EvaluationOptions& options, std::size_t concepts, std::size_t c,
-               const std::vector<std::vector<std::vector<double>>>& scores, const Known& known,
+// Note [Sign flips of a quadratic form]
+// Where labels vary within groups there is nothing whole to permute. A group's cross-covariance
+// u_g = sum over its rows of (z - mean z)(x - mean x) has expectation 0 when labels and activations
+// are independent, whatever goes on within the group, and T = sum_{g != h} u_g'u_h collects what
+// different groups agree on. Flipping the sign of whole groups' u_g gives its null distribution (the
+// wild bootstrap of degenerate U-statistics, Dehling & Mikosch 1994). The scale
+// sqrt(2 sum_{g != h} (u_g'u_h)^2) is the same under every flip and puts sites on one footing.
+// Flipping the contributions to a cross-validated AUROC instead would be wrong: without signal two
+// groups repeat each other's error, since each is scored by a probe that saw the other's label.
+void sign_flip(const ProbeDataset& dataset, const EvaluationOptions& options,
+               std::size_t concepts, std::size_t c, std::size_t sites, const Known& known,
                std::vector<EvaluationRow>& rows, std::vector<std::string>& notes) {
-  const std::size_t sites = scores.size(), rounds = options.permutations;
-  std::vector<std::vector<double>> moved(sites);
-  std::vector<double> observed(sites), permuted(rounds * sites);
-  std::size_t groups = 0;
-  const auto t_of = [](double sum, double squares, double g) {
-    const double mean = sum / g;
-    const double variance = (squares / g - mean * mean) * g / (g - 1);
-    return variance > 0 ? mean / std::sqrt(variance / g) : 0;
-  };
-  std::vector<double> squares(sites);
-  for (std::size_t s = 0; s < sites; ++s) {
-    stats::Influence u = stats::auroc_influence(scores[s][c], known.labels, known.units);
-    groups = u.contributions.size();
-    double sum = 0;
-    for (double& v : u.contributions) {
-      v += u.estimate - 0.5;
-      sum += v;
-      squares[s] += v * v;
-    }
-    observed[s] = t_of(sum, squares[s], real(groups));
-    moved[s] = std::move(u.contributions);
-  }
+  const std::size_t rounds = options.permutations;
+  const stats::Clusters clusters(known.units, 2, "probe.evaluate");
+  const auto groups = static_cast<std::int64_t>(clusters.size());
   const CounterRandom random(options.seed, "probe.sign_flip");
-  std::vector<double> signs(groups);
-  for (std::size_t b = 0; b < rounds; ++b) {
-    for (std::size_t g = 0; g < groups; ++g) {
-      signs[g] = (random.bits(b, static_cast<std::uint32_t>(g), 0) & 1U) != 0 ? 1 : -1;
+  at::Tensor signs = at::empty({static_cast<std::int64_t>(rounds) + 1, groups}, at::kDouble);
+  auto* sign = signs.mutable_data_ptr<double>();
+  for (std::size_t b = 0; b <= rounds; ++b) {
+    for (std::int64_t g = 0; g < groups; ++g) {  // the first row is the sample itself
+      const bool flip = b > 0 && (random.bits(b, static_cast<std::uint32_t>(g), 0) & 1U) != 0;
+      *sign++ = flip ? -1 : 1;
     }
-    for (std::size_t s = 0; s < sites; ++s) {
-      double sum = 0;
-      for (std::size_t g = 0; g < groups; ++g) sum += signs[g] * moved[s][g];
-      permuted[b * sites + s] = t_of(sum, squares[s], real(groups));
+  }
+  double mean = 0;
+  for (const std::uint8_t y : known.labels) mean += y / real(known.labels.size());
+  at::Tensor z = at::empty({static_cast<std::int64_t>(known.rows.size()), 1}, at::kDouble);
+  for (std::size_t r = 0; r < known.rows.size(); ++r) {
+    z.mutable_data_ptr<double>()[r] = known.labels[r] - mean;
+  }
+  std::vector<double> observed(sites), permuted(rounds * sites);
+  for (std::size_t s = 0; s < sites; ++s) {
+    const auto [x, unit] = known_rows(dataset.site(rows[s * concepts].site), known, clusters);
+    at::Tensor u = at::zeros({groups, x.size(1)}, x.options());
+    u.index_add_(0, unit, x.sub(x.mean(0)).mul_(z));
+    at::Tensor kernel = at::mm(u, u.t());
+    kernel.diagonal().zero_();
+    const double scale = std::sqrt(2 * kernel.square().sum().item<double>());
+    const at::Tensor forms = at::mm(signs, kernel).mul_(signs).sum(1);
+    const auto* t = forms.const_data_ptr<double>();
+    observed[s] = scale > 0 ? t[0] / scale : 0;
+    for (std::size_t b = 0; b < rounds; ++b) {
+      permuted[b * sites + s] = scale > 0 ? t[b + 1] / scale : 0;
     }
   }
   const stats::MaxT adjusted = stats::max_t(observed, permuted, options.alpha);
@@ -178,21 +193,21 @@ void sign_flip(const EvaluationOptions& options, std::size_t concepts, std::size
 
 void add_p_values(const ProbeDataset& dataset, const EvaluationOptions& options,
                   std::span<const std::int64_t> units,
-                  const std::vector<std::vector<std::vector<double>>>& scores,
-                  std::vector<EvaluationRow>& rows, std::vector<std::string>& notes) {
+                  const std::vector<bool>& refused, std::vector<EvaluationRow>& rows,
+                  std::vector<std::string>& notes) {
   if (options.permutations == 0) return;
   const std::vector<std::string> concepts = dataset.concepts();
-  const std::size_t sites = scores.size();
+  const std::size_t sites = rows.size() / concepts.size();
   // concepts that share their known rows go through one call, which builds one Gram matrix a site
   std::map<std::vector<std::size_t>, std::vector<std::size_t>> together;
   std::vector<Known> known;
   for (std::size_t c = 0; c < concepts.size(); ++c) {
     known.push_back(known_of(dataset, concepts[c], units));
-    if (scores[0][c].empty()) continue;  // refused
+    if (refused[c]) continue;
     if (known[c].constant) {
       together[known[c].rows].push_back(c);
     } else {
-      sign_flip(options, concepts.size(), c, scores, known[c], rows, notes);
+      sign_flip(dataset, options, concepts.size(), c, sites, known[c], rows, notes);
     }
   }
   for (const auto& [known_rows, members] : together) {

@@ -70,15 +70,18 @@ struct TIEROD_API EvaluationRow {
   double memorisation_auroc = 0;        ///< the same under row-wise folds: capacity to memorise
   stats::Interval learned;              ///< paired difference to random initialisation
   stats::Interval above_best;           ///< to the better of the baselines there are, else to .5
-  double upper = 0;                     ///< one-sided upper bound of it at level alpha
+  /// One-sided upper bound of it at level alpha, with twice the variance: without signal, held-out
+  /// scores of different folds repeat each other's error.
+  double upper = 0;
   double equivalence_p = 1;             ///< of "less than `margin` above the better baseline"
 
   double p = 1;            ///< of "labels and activations are independent", this cell alone
   double p_max_t = 1;      ///< adjusted over the sites of the concept
-  std::string p_method;    ///< "permutation" of whole groups, or "sign flip" of their contributions
+  std::string p_method;    ///< "permutation" of whole groups, or "sign flip"
   std::string setting;     ///< index of the setting chosen in each fold, as text
   double condition = 1;    ///< worst of the fits
-  /// Lower bounds of `above_control` and `above_nuisance` (those there are) are above 0.
+  /// Lower bounds of `above_control` and `above_nuisance` (those there are) are above 0, that of the
+  /// AUROC above .5, and p_max_t <= alpha.
   bool encoded = false;
   std::string note;
 };
@@ -125,7 +128,7 @@ struct TIEROD_API Evaluation {
 ///
 /// The p of a concept that is constant within groups permutes whole groups within strata
 /// (`stats::site_max_t`, on group means); of one that varies within groups it flips the signs of
-/// the groups' contributions to (AUROC - .5), the same flips at all sites.
+/// whole groups' cross-covariances of labels and activations, the same flips at all sites.
 ///
 /// @param random_init  the same rows and site names under a randomly initialised network, for
 ///                     `learned`
