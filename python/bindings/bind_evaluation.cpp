@@ -5,7 +5,10 @@
 #include "tierod/probe/control_task.h"
 #include "tierod/probe/dataset.h"
 #include "tierod/probe/evaluation.h"
+#include "tierod/probe/mlp_fitter.h"
 #include "tierod/probe/probe_direction.h"
+#include "tierod/probe/residual_direction.h"
+#include "tierod/probe/sample_plan.h"
 #include "tierod/probe/standardised_fitter.h"
 #include "tierod/store/moments_sink.h"
 #include "tierod/store/reader.h"
@@ -208,8 +211,10 @@ void bind_dataset(py::module_& m) {
           py::arg("of_row"), "Refuse a split (0, 1, 2 a row) that parts a group or twins.")
       .def("subset", py::overload_cast<const at::Tensor&>(&ProbeDataset::subset, py::const_),
            py::arg("rows"), "Return the dataset of some rows.")
-      .def("nuisance_design", &ProbeDataset::nuisance_design, py::arg("without_concept"),
-           py::arg("with_concepts") = true, "Return the columns [n, q] of nuisances.");
+      .def("design", &ProbeDataset::design, py::arg("names"),
+           "Return the columns [n, q] of nuisances and concepts.")
+      .def("companions", &ProbeDataset::companions, py::arg("concept_name"),
+           py::arg("with_concepts") = true, "Return the names of what may go with a concept.");
   m.def(
       "control_labels",
       [](const Integers& keys, const Bytes& labels, std::uint64_t seed, std::size_t draw) {
@@ -330,6 +335,73 @@ void bind_more_fitters(py::module_& m) {
         py::arg("site") = "", "Return the ridge direction of a concept.");
 }
 
+void bind_residual(py::module_& m) {
+  using probe::ResidualFit;
+  using probe::ResidualFits;
+  py::class_<ResidualFit>(m, "ResidualFit", "The direction of one fit.")
+      .def_readonly("direction", &ResidualFit::direction)
+      .def_readonly("effect", &ResidualFit::effect)
+      .def_readonly("vif", &ResidualFit::vif)
+      .def_readonly("report", &ResidualFit::report);
+  py::class_<ResidualFits>(m, "ResidualFits", "A residualised direction and its refits.")
+      .def_readonly("full", &ResidualFits::full)
+      .def_readonly("held_out", &ResidualFits::held_out)
+      .def_property_readonly("folds",
+                             [](const ResidualFits& r) {
+                               return integers(
+                                   std::vector<std::int64_t>(r.folds.begin(), r.folds.end()));
+                             })
+      .def_readonly("positions", &ResidualFits::positions)
+      .def_readonly("note", &ResidualFits::note);
+  m.def(
+      "_residual_direction",
+      [](const ProbeDataset& dataset, const std::string& site, const std::string& concept_name,
+         std::optional<std::vector<std::string>> adjust_for, bool interactions, double shrinkage,
+         double most_vif, std::size_t least_cell, std::size_t folds, std::size_t least_units,
+         std::uint64_t seed) {
+        return probe::residual_direction(dataset, site, concept_name,
+                                         {.adjust_for = std::move(adjust_for),
+                                          .interactions = interactions,
+                                          .shrinkage = shrinkage,
+                                          .most_vif = most_vif,
+                                          .least_cell = least_cell,
+                                          .folds = folds,
+                                          .least_units = least_units,
+                                          .seed = seed});
+      },
+      py::call_guard<py::gil_scoped_release>(), py::arg("dataset"), py::arg("site"),
+      py::arg("concept_name"), py::arg("adjust_for"), py::arg("interactions"),
+      py::arg("shrinkage"), py::arg("most_vif"), py::arg("least_cell"), py::arg("folds"),
+      py::arg("least_units"), py::arg("seed"));
+  using probe::SamplePlan;
+  py::class_<SamplePlan>(m, "SamplePlan", "How many independent units a direction needs.")
+      .def_readonly("accepted", &SamplePlan::accepted)
+      .def_readonly("needed_units", &SamplePlan::needed_units)
+      .def_readonly("most_columns", &SamplePlan::most_columns)
+      .def_readonly("expected_erased_auroc", &SamplePlan::expected_erased_auroc)
+      .def_readonly("sentences", &SamplePlan::sentences)
+      .def("__str__", [](const SamplePlan& p) {
+        std::string text;
+        for (const std::string& s : p.sentences) text += (text.empty() ? "" : " ") + s;
+        return text;
+      });
+  m.def(
+      "_plan_sample",
+      [](const ProbeDataset& dataset, const std::string& site, const std::string& concept_name,
+         const Splits* splits) { return probe::plan_sample(dataset, site, concept_name, splits); },
+      py::arg("dataset"), py::arg("site"), py::arg("concept_name"), py::arg("splits"));
+  m.def(
+      "plan_sample",
+      [](const std::string& concept_name, std::int64_t width, std::size_t units,
+         std::size_t positive_units, std::size_t test_units, std::size_t test_positives) {
+        return probe::plan_sample(
+            {concept_name, width, units, positive_units, test_units, test_positives});
+      },
+      py::arg("concept_name"), py::arg("width"), py::arg("units"), py::arg("positive_units"),
+      py::arg("test_units") = 0, py::arg("test_positives") = 0,
+      "Plan how many independent units a direction and its erasure need.");
+}
+
 void bind_evaluate(py::module_& m) {
   py::class_<EvaluationOptions>(m, "EvaluationOptions", "How to evaluate.")
       .def(py::init<>())
@@ -354,6 +426,36 @@ void bind_evaluate(py::module_& m) {
   py::class_<PythonFitter, RowFitter>(m, "_PythonFitter", "A probe that Python fits.")
       .def(py::init<std::string, std::size_t, py::object>(), py::arg("name"), py::arg("settings"),
            py::arg("fit"));
+  using probe::MlpModel;
+  using probe::MlpOptions;
+  py::class_<MlpOptions>(m, "MlpOptions", "How to fit the multi-layer probe.")
+      .def(py::init<>())
+      .def_readwrite("hidden", &MlpOptions::hidden)
+      .def_readwrite("epochs", &MlpOptions::epochs)
+      .def_readwrite("batch", &MlpOptions::batch)
+      .def_readwrite("learning_rate", &MlpOptions::learning_rate)
+      .def_readwrite("weight_decays", &MlpOptions::weight_decays)
+      .def_readwrite("patience", &MlpOptions::patience)
+      .def_readwrite("held_out", &MlpOptions::held_out);
+  py::class_<MlpModel>(m, "MlpModel", "A fitted multi-layer probe.")
+      .def(py::init<std::map<std::string, at::Tensor>>(), py::arg("state"))
+      .def("scores", &MlpModel::scores, py::arg("rows"), py::call_guard<py::gil_scoped_release>(),
+           "Return the log odds [m] of rows [m, d].")
+      .def("state", &MlpModel::state, "Return the weights by name.")
+      .def_property_readonly("epochs", &MlpModel::epochs);
+  py::class_<probe::MlpFitter, RowFitter>(m, "MlpFitter", "A probe with one hidden layer.")
+      .def(py::init<MlpOptions>(), py::arg_v("options", MlpOptions(), "MlpOptions()"))
+      .def(
+          "fit_model",
+          [](const probe::MlpFitter& fitter, const at::Tensor& rows, const Bytes& labels,
+             const Integers& groups, std::uint64_t seed, std::size_t setting) {
+            const probe::FitTask task{
+                .rows = rows, .labels = span_of(labels), .groups = span_of(groups), .seed = seed};
+            const py::gil_scoped_release released;
+            return fitter.fit_model(task, setting);
+          },
+          py::arg("rows"), py::arg("labels"), py::arg("groups"), py::arg("seed") = 0,
+          py::arg("setting") = 0, "Fit on rows [n, d] with labels [n] and groups [n].");
   const auto bind = [&]<typename Fitter>(const Fitter*) {
     m.def(
         "_evaluate",
@@ -384,6 +486,7 @@ void bind_evaluation(py::module_& m) {
   bind_dataset(m);
   bind_results(m);
   bind_more_fitters(m);
+  bind_residual(m);
   bind_evaluate(m);
 }
 

@@ -316,8 +316,24 @@ ProbeDataset ProbeDataset::subset(const Splits& splits, Split which) const {
   return subset(picked);
 }
 
-at::Tensor ProbeDataset::nuisance_design(std::string_view without_concept,
-                                         bool with_concepts) const {
+std::vector<std::string> ProbeDataset::companions(std::string_view concept_name,
+                                                  bool with_concepts) const {
+  std::vector<std::string> names = names_of(nuisances_);
+  for (const Labelled& c : concepts_) {
+    if (with_concepts && c.name != concept_name) names.push_back(c.name);
+  }
+  return names;
+}
+
+std::vector<std::uint32_t> ProbeDataset::cells(std::string_view name) const {
+  for (const Nuisance& n : nuisances_) {
+    if (n.name == name) return n.cells;
+  }
+  const std::span<const std::uint8_t> labels = this->labels(name);
+  return {labels.begin(), labels.end()};
+}
+
+at::Tensor ProbeDataset::design(const std::vector<std::string>& names) const {
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> columns;
@@ -332,25 +348,24 @@ at::Tensor ProbeDataset::nuisance_design(std::string_view without_concept,
     }
     if (high > low) columns.push_back(out);  // constants explain nothing
   };
-  for (const Nuisance& n : nuisances_) {
-    if (n.kind == NuisanceKind::numeric) {
+  for (const std::string& name : names) {
+    const auto found = std::find_if(nuisances_.begin(), nuisances_.end(),
+                                    [&](const Nuisance& n) { return n.name == name; });
+    if (found == nuisances_.end()) {
+      const std::span<const std::uint8_t> labels = this->labels(name);
+      column([&](std::size_t i) { return labels[i] == 1 ? 1.0 : 0.0; });
+      column([&](std::size_t i) { return labels[i] == kUnknownLabel ? 1.0 : 0.0; });
+    } else if (found->kind == NuisanceKind::numeric) {
       double sum = 0, squares = 0;
-      for (const double v : n.values) sum += v;
+      for (const double v : found->values) sum += v;
       const double mean = sum / static_cast<double>(rows());
-      for (const double v : n.values) squares += (v - mean) * (v - mean);
+      for (const double v : found->values) squares += (v - mean) * (v - mean);
       const double sd = std::sqrt(squares / static_cast<double>(rows()));
-      if (sd > 0) column([&](std::size_t i) { return (n.values[i] - mean) / sd; });
-      continue;
-    }
-    for (std::uint32_t cell = 1; cell < n.cell_count; ++cell) {
-      column([&](std::size_t i) { return n.cells[i] == cell ? 1.0 : 0.0; });
-    }
-  }
-  if (with_concepts) {
-    for (const Labelled& c : concepts_) {
-      if (c.name == without_concept) continue;
-      column([&](std::size_t i) { return c.labels[i] == 1 ? 1.0 : 0.0; });
-      column([&](std::size_t i) { return c.labels[i] == kUnknownLabel ? 1.0 : 0.0; });
+      if (sd > 0) column([&](std::size_t i) { return (found->values[i] - mean) / sd; });
+    } else {
+      for (std::uint32_t cell = 1; cell < found->cell_count; ++cell) {
+        column([&](std::size_t i) { return found->cells[i] == cell ? 1.0 : 0.0; });
+      }
     }
   }
   if (columns.empty()) return at::empty({length(rows()), 0}, at::kDouble);

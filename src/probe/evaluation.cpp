@@ -154,7 +154,7 @@ ConceptPlan plan_concept(const ProbeDataset& dataset, const std::string& name,
 void score_nuisances(const ProbeDataset& dataset, ConceptPlan& plan,
                      const EvaluationOptions& options) {
   const at::Tensor design =
-      dataset.nuisance_design(plan.name, options.concepts_as_nuisances);
+      dataset.design(dataset.companions(plan.name, options.concepts_as_nuisances));
   if (design.size(1) == 0) return;
   NestedTask task{.rows = design.index_select(0, index_of(plan.rows)),
                   .tracks = {plan.labels},

@@ -150,11 +150,17 @@ class TIEROD_API ProbeDataset {
   ProbeDataset subset(const at::Tensor& rows) const;
   ProbeDataset subset(const Splits& splits, Split which) const;
 
-  /// Return columns [n, q] of all nuisances but `without` as a linear model takes them: numeric
-  /// ones standardised, cells as indicators (the first left out), and the labels of all concepts
-  /// but `without_concept` (unknown ones get a column of their own). q may be 0.
-  at::Tensor nuisance_design(std::string_view without_concept,
-                             bool with_concepts = true) const;
+  /// Return columns [n, q] of nuisances and of other concepts' labels, by name, as a linear model
+  /// takes them: numeric ones standardised, cells as indicators (the first left out), unknown labels
+  /// in a column of their own; constants are left out, so q may be 0.
+  /// @throws InvalidArgument on an unknown name.
+  at::Tensor design(const std::vector<std::string>& names) const;
+  /// Return the cell [n] of each row under a nuisance or concept (255 for unknown), by name.
+  /// @throws InvalidArgument on an unknown name.
+  std::vector<std::uint32_t> cells(std::string_view name) const;
+  /// Return the names of all nuisances and, with `with_concepts`, of all concepts but one.
+  std::vector<std::string> companions(std::string_view concept_name,
+                                      bool with_concepts = true) const;
 
  private:
   struct Site {

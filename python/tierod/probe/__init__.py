@@ -1,8 +1,18 @@
-"""Linear probes, directions and erasers from sufficient statistics."""
+"""Probes, directions and erasers, and an evaluation that cannot fool.
+
+The scikit-learn estimators are imported when they are used; pandas and matplotlib likewise
+(`pip install tierod[probe]`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from tierod._core import (
+    Conclusion,
     Direction,
     Eraser,
+    EvaluationRow,
     FitReport,
     FoldStatistics,
     LdaFitter,
@@ -10,20 +20,92 @@ from tierod._core import (
     LinearFits,
     LinearFitter,
     MeanDifferenceFitter,
+    MlpFitter,
+    MlpModel,
+    MlpOptions,
     RidgeFitter,
+    RowFitter,
+    Splits,
+    StandardisedFitter,
     TrainingStatistics,
+    WritePattern,
+    control_labels,
+    probe_direction,
+    ridge_direction,
+    training_statistics,
+)
+from tierod.probe.dataset import ProbeDataset
+from tierod.probe.evaluation import Evaluation, as_fitter, conclude, estimator_fitter, evaluate
+
+if TYPE_CHECKING:
+    from tierod.probe.estimators import (
+        LdaProbe,
+        LeaceEraser,
+        MeanDifferenceProbe,
+        MlpProbe,
+        RidgeProbe,
+        StoreRows,
+    )
+
+_ESTIMATORS = (
+    "LdaProbe",
+    "LeaceEraser",
+    "MeanDifferenceProbe",
+    "MlpProbe",
+    "RidgeProbe",
+    "StoreRows",
 )
 
+
+def __getattr__(name: str) -> Any:
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module 'tierod.probe' has no attribute {name!r}")
+    try:
+        from tierod.probe import estimators
+    except ImportError as error:
+        if error.name is None or not error.name.startswith("sklearn"):
+            raise
+        raise ImportError(
+            f"[tierod.probe] {name} needs scikit-learn; install tierod[probe]"
+        ) from error
+    return getattr(estimators, name)
+
+
 __all__ = [
+    "Conclusion",
     "Direction",
     "Eraser",
+    "Evaluation",
+    "EvaluationRow",
     "FitReport",
     "FoldStatistics",
     "LdaFitter",
+    "LdaProbe",
+    "LeaceEraser",
     "LeaceFitter",
     "LinearFits",
     "LinearFitter",
     "MeanDifferenceFitter",
+    "MeanDifferenceProbe",
+    "MlpFitter",
+    "MlpModel",
+    "MlpOptions",
+    "MlpProbe",
+    "ProbeDataset",
     "RidgeFitter",
+    "RidgeProbe",
+    "RowFitter",
+    "Splits",
+    "StandardisedFitter",
+    "StoreRows",
     "TrainingStatistics",
+    "WritePattern",
+    "as_fitter",
+    "conclude",
+    "control_labels",
+    "estimator_fitter",
+    "evaluate",
+    "probe_direction",
+    "ridge_direction",
+    "training_statistics",
 ]
