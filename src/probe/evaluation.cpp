@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <type_traits>
 
 #include "core/text_internal.h"
 #include "probe/evaluation_internal.h"
@@ -304,7 +305,7 @@ class Evaluator {
     if (!out_.sites.empty()) {
       std::vector<bool> refused;
       for (const ConceptPlan& plan : plans_) refused.push_back(!plan.refusal.empty());
-      internal::add_p_values(dataset_, options_, units_, refused, out_.rows, out_.notes);
+      internal::add_p_values(dataset_, options_, units_, refused, scores_, out_.rows, out_.notes);
       for (EvaluationRow& row : out_.rows) {
         if (row.p_max_t > options_.alpha) row.encoded = false;
       }
@@ -367,6 +368,7 @@ class Evaluator {
     const std::size_t begin = out_.rows.size();
     for (const ConceptPlan& plan : plans_) out_.rows.push_back(empty_row(plan, name));
     const std::size_t number = begin / plans_.size();
+    if (kKeepsScores) scores_.emplace_back(plans_.size());
     const at::Tensor rows = dataset_.site(name);
     std::optional<at::Tensor> random;
     if (random_init_ != nullptr) {
@@ -381,8 +383,9 @@ class Evaluator {
       if (random) untrained = naming(name, [&] { return score(*random, members, false); });
       for (std::size_t m = 0; m < members.size(); ++m) {
         fill(out_.rows[begin + members[m]], found, m, random ? &untrained : nullptr);
-        if (!options_.keep_scores) continue;
         const std::span<const double> own = row_of(found.nested.scores, m);
+        if (kKeepsScores) scores_.back()[members[m]].assign(own.begin(), own.end());
+        if (!options_.keep_scores) continue;
         auto* to = out_.scores.mutable_data_ptr<double>() +
                    (number * plans_.size() + members[m]) * dataset_.rows();
         for (std::size_t i = 0; i < own.size(); ++i) to[known[i]] = own[i];
@@ -495,6 +498,9 @@ class Evaluator {
     for (std::size_t i = 0; i < q.size(); ++i) out_.summary[tested[i]].q = q[i];
   }
 
+  // the p of a linear probe needs none
+  static constexpr bool kKeepsScores = std::is_same_v<Fitter, RowFitter>;
+
   const ProbeDataset& dataset_;
   const Fitter& fitter_;
   const EvaluationOptions& options_;
@@ -503,6 +509,7 @@ class Evaluator {
   std::vector<ConceptPlan> plans_;
   std::map<std::vector<std::size_t>, std::vector<std::size_t>> sharing_;  // by known rows
   stats::RankingOptions ranking_;
+  std::vector<std::vector<std::vector<double>>> scores_;  // [sites][concepts][known rows]
   Evaluation out_;
 };
 

@@ -25,8 +25,11 @@ stats::Interval control_difference(std::span<const double> scores,
 
 /// Fill p, p_max_t, p_method of all rows [sites x concepts].
 /// @param refused  [concepts]
+/// @param scores   [sites][concepts][known rows] held out, of a probe that is not linear; empty for
+///                 linear ones, whose p comes from permutations
 void add_p_values(const probe::ProbeDataset& dataset, const probe::EvaluationOptions& options,
                   std::span<const std::int64_t> units, const std::vector<bool>& refused,
+                  const std::vector<std::vector<std::vector<double>>>& scores,
                   std::vector<probe::EvaluationRow>& rows, std::vector<std::string>& notes);
 
 }  // namespace tierod::internal

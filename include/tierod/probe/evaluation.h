@@ -77,7 +77,7 @@ struct TIEROD_API EvaluationRow {
 
   double p = 1;            ///< of "labels and activations are independent", this cell alone
   double p_max_t = 1;      ///< adjusted over the sites of the concept
-  std::string p_method;    ///< "permutation" of whole groups, or "sign flip"
+  std::string p_method;    ///< "permutation" of whole groups, "sign flip", "held-out scores"
   std::string setting;     ///< index of the setting chosen in each fold, as text
   double condition = 1;    ///< worst of the fits
   /// Lower bounds of `above_control` and `above_nuisance` (those there are) are above 0, that of the
@@ -126,9 +126,11 @@ struct TIEROD_API Evaluation {
 /// A concept with too few units of a class for the folds, or none left in a training part, is
 /// refused: its rows are NaN with a note.
 ///
-/// The p of a concept that is constant within groups permutes whole groups within strata
-/// (`stats::site_max_t`, on group means); of one that varies within groups it flips the signs of
-/// whole groups' cross-covariances of labels and activations, the same flips at all sites.
+/// The p of a linear probe tests mean differences of rows that were whitened without labels. For a
+/// concept that is constant within groups whole groups are permuted within strata
+/// (`stats::site_max_t`, on group means); for one that varies within groups the signs of whole
+/// groups' cross-covariances of labels and activations are flipped, the same flips at all sites. The
+/// p of another probe comes from its held-out scores, with twice the variance.
 ///
 /// @param random_init  the same rows and site names under a randomly initialised network, for
 ///                     `learned`

@@ -23,8 +23,11 @@ from tierod._core import (
     MlpFitter,
     MlpModel,
     MlpOptions,
+    ResidualFit,
+    ResidualFits,
     RidgeFitter,
     RowFitter,
+    SamplePlan,
     Splits,
     StandardisedFitter,
     TrainingStatistics,
@@ -35,6 +38,7 @@ from tierod._core import (
     training_statistics,
 )
 from tierod.probe.dataset import ProbeDataset
+from tierod.probe.directions import plan_sample, residual_direction
 from tierod.probe.evaluation import Evaluation, as_fitter, conclude, estimator_fitter, evaluate
 
 if TYPE_CHECKING:
@@ -92,9 +96,12 @@ __all__ = [
     "MlpOptions",
     "MlpProbe",
     "ProbeDataset",
+    "ResidualFit",
+    "ResidualFits",
     "RidgeFitter",
     "RidgeProbe",
     "RowFitter",
+    "SamplePlan",
     "Splits",
     "StandardisedFitter",
     "StoreRows",
@@ -105,7 +112,9 @@ __all__ = [
     "control_labels",
     "estimator_fitter",
     "evaluate",
+    "plan_sample",
     "probe_direction",
+    "residual_direction",
     "ridge_direction",
     "training_statistics",
 ]

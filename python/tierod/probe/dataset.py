@@ -66,17 +66,17 @@ class ProbeDataset:
         self.core = _core.ProbeDataset(identities(groups, "ProbeDataset", "groups"))
         self.classes: dict[str, npt.NDArray[Any]] = {}
         for name, values in (levels or {}).items():
-            self.core.add_level(name, identities(values, "ProbeDataset", f"level {name}"))
+            self.add_level(name, values)
         for name, values in (nuisances or {}).items():
             self.add_nuisance(name, values)
         for name, values in (concepts or {}).items():
             self.add_concept(name, values)
         if twins is not None:
-            self.core.set_twins(identities(twins, "ProbeDataset", "twins", missing=True))
+            self.set_twins(twins)
         if strata is not None:
-            self.core.set_strata(identities(strata, "ProbeDataset", "strata"))
+            self.set_strata(strata)
         if types is not None:
-            self.core.set_types(identities(types, "ProbeDataset", "types"))
+            self.set_types(types)
         for name, values in (sites or {}).items():
             self.add_site(name, values)
 
@@ -134,6 +134,22 @@ class ProbeDataset:
         if kind == "categorical":
             array = identities(array, "ProbeDataset", f"the nuisance {name}")
         self.core.add_nuisance(name, array.astype(np.float64), NuisanceKind.__members__[kind], bins)
+
+    def set_types(self, types: Any) -> None:
+        """Set the recurring type [n] that control labels are keyed on (token id, road type)."""
+        self.core.set_types(identities(types, "ProbeDataset", "types"))
+
+    def set_twins(self, twins: Any) -> None:
+        """Join rows of one name [n]; NaN, None or -1 is a row without twin."""
+        self.core.set_twins(identities(twins, "ProbeDataset", "twins", missing=True))
+
+    def set_strata(self, strata: Any) -> None:
+        """Let permuted labels move only within strata [n], which hold whole groups."""
+        self.core.set_strata(identities(strata, "ProbeDataset", "strata"))
+
+    def add_level(self, name: str, ids: Any) -> None:
+        """Add a level [n] above those there (route, town); it holds whole members of the one below."""
+        self.core.add_level(name, identities(ids, "ProbeDataset", f"level {name}"))
 
     @property
     def sites(self) -> list[str]:
