@@ -53,8 +53,9 @@ struct TIEROD_API ResidualFits {
 
 /// Fit the direction of a concept residualised on what goes with it: activations are regressed on
 /// 1, c, Z~ and c Z~ with Z~ centred, so that c's coefficient b is the average effect. The write
-/// vector is b, the read vector S^-1 b / (b' S^-1 b) with S the shrunk covariance given c and Z:
-/// r'w = 1, and what Z explains is not read. The class positions low and high are those at the mean
+/// vector is b, which moves nothing of what goes along, the read vector S^-1 b / (b' S^-1 b) with S
+/// the shrunk covariance given c and Z: r'w = 1. The read position of a row may still differ with Z:
+/// it is the effect that is adjusted, not the reading. The class positions low and high are those at the mean
 /// of Z; they differ by 1.
 ///
 /// Fits follow from sums of products by fold: no row is visited twice for K refits.

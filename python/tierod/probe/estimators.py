@@ -212,24 +212,25 @@ class _LinearProbe(_BinaryProbe):
         self, rows: Array | StoreRows, labels: Array, fold_of: Array,
         statistics: _core.FoldStatistics, settings: list[float],
     ) -> int:  # fmt: skip
-        # scores around the middle of the training classes: an intercept would follow the prevalence
+        # scores on the scale of the training rows, around the middle of their classes: an intercept
+        # would follow the prevalence
         held_out = np.empty((len(settings), len(labels)))
-        fits, middles = [], []
+        weights, middles, spreads = [], [], []
         for fold in range(self.cv):
             training = statistics.training(fold)
-            fits.append(self._fitter(settings).fit(training))
-            middles.append(fits[-1].weights[:, 0] @ training.means.mean(0)[0])
+            w = self._fitter(settings).fit(training).weights[:, 0]  # [P, d]
+            weights.append(w)
+            middles.append(w @ training.means.mean(0)[0])
+            variance = (w @ training.scatter * w).sum(1) / training.rows
+            spreads.append(variance.clamp_min(1e-300).sqrt())
         for part, batch in _batches(rows):
             x = batch.double()
             for fold in range(self.cv):
                 index = np.flatnonzero(fold_of[part] == fold)
                 if len(index) == 0:
                     continue
-                scores = fits[fold].weights[:, 0] @ x[torch.from_numpy(index)].T
-                spread = scores.std(1, keepdim=True).clamp_min(1e-300)
-                held_out[:, part.start + index] = (
-                    (scores - middles[fold].unsqueeze(1)) / spread
-                ).numpy()
+                scores = weights[fold] @ x[torch.from_numpy(index)].T - middles[fold].unsqueeze(1)
+                held_out[:, part.start + index] = (scores / spreads[fold].unsqueeze(1)).numpy()
         return int(np.argmax([_core.auroc(s, labels, np.empty(0)) for s in held_out]))
 
     def _keep_direction(self, training: TrainingStatistics) -> None:
