@@ -140,8 +140,9 @@ def build(
         networks["random"] = AutoModelForCausalLM.from_config(model.config).eval().float()
     for name, network in networks.items():
         path = folder / name
-        capture(network, texts, path, layers)
-        label(path, texts, length)
+        if not path.exists():  # else of an earlier run with the same settings
+            capture(network, texts, path, layers)
+            label(path, texts, length)
         datasets.append(dataset_of(path, texts))
     return datasets[0], datasets[1] if random_init else None, texts
 
