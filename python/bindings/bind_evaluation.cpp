@@ -309,8 +309,12 @@ void bind_results(py::module_& m) {
                counted(e.concepts.size(), "concept") + ", " + counted(e.units, "unit") +
                " of the level " + e.level + ")";
       });
-  m.def("conclude", &probe::conclude, py::arg("linear"), py::arg("nonlinear") = nullptr,
-        "Say of each concept whether it is encoded.");
+  m.def(
+      "_conclude",
+      [](const Evaluation& linear, const std::optional<Evaluation>& nonlinear) {
+        return probe::conclude(linear, nonlinear ? &*nonlinear : nullptr);
+      },
+      py::arg("linear"), py::arg("nonlinear"));
 }
 
 void bind_more_fitters(py::module_& m) {
@@ -388,7 +392,9 @@ void bind_residual(py::module_& m) {
   m.def(
       "_plan_sample",
       [](const ProbeDataset& dataset, const std::string& site, const std::string& concept_name,
-         const Splits* splits) { return probe::plan_sample(dataset, site, concept_name, splits); },
+         const std::optional<Splits>& splits) {
+        return probe::plan_sample(dataset, site, concept_name, splits ? &*splits : nullptr);
+      },
       py::arg("dataset"), py::arg("site"), py::arg("concept_name"), py::arg("splits"));
   m.def(
       "plan_sample",
@@ -460,7 +466,7 @@ void bind_evaluate(py::module_& m) {
     m.def(
         "_evaluate",
         [](const ProbeDataset& dataset, const Fitter& fitter, EvaluationOptions options,
-           const ProbeDataset* random_init, const py::object& progress) {
+           const std::optional<ProbeDataset>& random_init, const py::object& progress) {
           if (!progress.is_none()) {
             const std::shared_ptr<py::object> call(new py::object(progress), DropPython());
             options.progress = [call](std::int64_t done, std::int64_t total,
@@ -471,13 +477,14 @@ void bind_evaluate(py::module_& m) {
             };
           }
           const py::gil_scoped_release released;
-          return probe::evaluate(dataset, fitter, options, random_init);
+          return probe::evaluate(dataset, fitter, options, random_init ? &*random_init : nullptr);
         },
         py::arg("dataset"), py::arg("fitter"), py::arg("options"), py::arg("random_init"),
         py::arg("progress"));
   };
   bind(static_cast<const probe::LinearFitter*>(nullptr));
   bind(static_cast<const RowFitter*>(nullptr));
+  bind(static_cast<const probe::LogisticFitter*>(nullptr));
 }
 
 }  // namespace

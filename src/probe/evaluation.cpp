@@ -248,7 +248,11 @@ class Evaluator {
             const ProbeDataset* random_init)
       : dataset_(dataset), fitter_(fitter), options_(options), random_init_(random_init) {
     check(dataset, options, random_init);
-    out_.probe = fitter.name();
+    if constexpr (std::is_same_v<Fitter, LogisticFitter>) {
+      out_.probe = "logistic";
+    } else {
+      out_.probe = fitter.name();
+    }
     out_.options = options;
     out_.options.progress = {};
     out_.level = dataset.level(options.least_units);
@@ -538,6 +542,13 @@ Evaluation evaluate(const ProbeDataset& dataset, const RowFitter& fitter,
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
   return Evaluator<RowFitter>(dataset, fitter, options, random_init).run();
+}
+
+Evaluation evaluate(const ProbeDataset& dataset, const LogisticFitter& fitter,
+                    const EvaluationOptions& options, const ProbeDataset* random_init) {
+  const c10::InferenceMode normal(false);
+  const at::NoGradGuard no_grad;
+  return Evaluator<LogisticFitter>(dataset, fitter, options, random_init).run();
 }
 
 }  // namespace tierod::probe

@@ -105,9 +105,18 @@ std::string missing_class(std::span<const std::uint8_t> labels,
   return {};
 }
 
-NestedScores nested_scores(const probe::LinearFitter& fitter, const NestedTask& task) {
-  const c10::InferenceMode normal(false);
-  const at::NoGradGuard no_grad;
+namespace {
+
+/// Fits without fold k, and for each other fold j without both.
+struct OuterFits {
+  LinearFits outer;
+  std::vector<LinearFits> inner;  // [K], that of k itself empty
+};
+
+// `fits_without(k, training)` gives the fits for outer fold k; `training(a, b)` the statistics
+// without folds a and b.
+template <typename FitsWithout>
+NestedScores nested_linear(const NestedTask& task, const FitsWithout& fits_without) {
   const std::size_t tracks = task.tracks.size(), folds = task.fold_count;
   const Layout layout(task);
   std::vector<at::Tensor> rows;
@@ -124,23 +133,18 @@ NestedScores nested_scores(const probe::LinearFitter& fitter, const NestedTask& 
     parts.emplace_back(tracks, 1);
     parts.back().update(rows.back(), labels, std::vector<std::uint32_t>(index.size()));
   }
-  const auto fit_without = [&](std::size_t a, std::size_t b) {
+  const auto training = [&](std::size_t a, std::size_t b) {
     FoldStatistics rest(tracks, 1);
     for (std::size_t f = 0; f < folds; ++f) {
       if (f != a && f != b) rest.merge(parts[f]);
     }
-    const TrainingStatistics training = rest.training();
-    return standardised(fitter.fit(training), training);
+    return rest.training();
   };
-  // with two folds nothing is left to choose on: the first setting it is
-  std::map<std::pair<std::size_t, std::size_t>, LinearFits> inner;
-  for (std::size_t a = 0; folds > 2 && a < folds; ++a) {
-    for (std::size_t b = a + 1; b < folds; ++b) inner.emplace(std::pair(a, b), fit_without(a, b));
-  }
   NestedScores out = empty_scores(task);
   QuickAuroc quick;
   for (std::size_t k = 0; k < folds; ++k) {
-    const LinearFits outer = fit_without(k, k);
+    const OuterFits fits = fits_without(k, training);
+    const LinearFits& outer = fits.outer;
     keep_report(out, outer);
     const auto settings = static_cast<std::size_t>(outer.weights.size(0));
     const std::size_t rest = task.folds.size() - layout.of_fold[k].size();
@@ -150,8 +154,7 @@ NestedScores nested_scores(const probe::LinearFitter& fitter, const NestedTask& 
       std::int64_t at = 0;
       for (std::size_t j = 0; j < folds; ++j) {
         if (j == k) continue;
-        const LinearFits& fits = inner.at(std::minmax(j, k));
-        const at::Tensor scores = fits.scores(rows[j]);  // [P, C, m]
+        const at::Tensor scores = fits.inner[j].scores(rows[j]);  // [P, C, m]
         held_out.narrow(1, at, scores.size(2)).copy_(scores.reshape({-1, scores.size(2)}));
         at += scores.size(2);
       }
@@ -194,6 +197,72 @@ NestedScores nested_scores(const probe::LinearFitter& fitter, const NestedTask& 
     }
   }
   return out;
+}
+
+}  // namespace
+
+NestedScores nested_scores(const probe::LinearFitter& fitter, const NestedTask& task) {
+  const c10::InferenceMode normal(false);
+  const at::NoGradGuard no_grad;
+  // a fit without two folds serves both of them
+  std::map<std::pair<std::size_t, std::size_t>, LinearFits> pairs;
+  return nested_linear(task, [&](std::size_t k, const auto& training) {
+    const auto fit_without = [&](std::size_t a, std::size_t b) {
+      const TrainingStatistics statistics = training(a, b);
+      return standardised(fitter.fit(statistics), statistics);
+    };
+    OuterFits out{.outer = fit_without(k, k), .inner = std::vector<LinearFits>(task.fold_count)};
+    // with two folds nothing is left to choose on: the first setting it is
+    for (std::size_t j = 0; task.fold_count > 2 && j < task.fold_count; ++j) {
+      if (j == k) continue;
+      const std::pair<std::size_t, std::size_t> key = std::minmax(j, k);
+      if (!pairs.contains(key)) pairs.emplace(key, fit_without(j, k));
+      out.inner[j] = pairs.at(key);
+    }
+    return out;
+  });
+}
+
+NestedScores nested_scores(const probe::LogisticFitter& fitter, const NestedTask& task) {
+  const c10::InferenceMode normal(false);
+  const at::NoGradGuard no_grad;
+  return nested_linear(task, [&](std::size_t k, const auto& training) {
+    std::vector<std::int64_t> index;
+    std::vector<std::uint8_t> labels;
+    std::vector<std::uint32_t> folds;
+    for (std::size_t i = 0; i < task.folds.size(); ++i) {
+      const std::uint32_t f = task.folds[i];
+      if (f == k) continue;
+      index.push_back(length(i));
+      folds.push_back(f > k ? f - 1 : f);
+      for (const auto& track : task.tracks) labels.push_back(track[i]);
+    }
+    const TrainingStatistics own = training(k, k);
+    const at::Tensor variance = own.scatter.diagonal().div(static_cast<double>(own.rows));
+    const at::Tensor alive = variance.gt(own.mean.square().mul(1e-24).add(1e-300));
+    const at::Tensor scale = variance.clamp_min(1e-300).rsqrt().mul(alive);
+    const at::Tensor x = task.rows.index_select(0, index_of(index).to(task.rows.device()))
+                             .to(at::kCPU, at::kDouble)
+                             .sub(own.mean)
+                             .mul(scale)
+                             .to(at::kFloat);
+    const auto unscaled = [&](LinearFits fits, const TrainingStatistics& statistics) {
+      fits.weights = fits.weights.mul(scale);
+      return standardised(std::move(fits), statistics);
+    };
+    OuterFits out{.outer = {}, .inner = std::vector<LinearFits>(task.fold_count)};
+    if (task.fold_count == 2) {
+      out.outer = unscaled(fitter.fit(x, labels), own);
+      return out;
+    }
+    probe::LogisticFits fits = fitter.fit_folds(x, labels, folds, task.fold_count - 1);
+    out.outer = unscaled(std::move(fits.all), own);
+    for (std::size_t j = 0; j < task.fold_count; ++j) {
+      if (j == k) continue;
+      out.inner[j] = unscaled(std::move(fits.without[j > k ? j - 1 : j]), training(j, k));
+    }
+    return out;
+  });
 }
 
 NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& task) {

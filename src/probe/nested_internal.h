@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tierod/probe/linear_probe.h"
+#include "tierod/probe/logistic.h"
 #include "tierod/probe/row_fitter.h"
 
 namespace tierod::internal {
@@ -51,5 +52,7 @@ std::string missing_class(std::span<const std::uint8_t> labels,
 
 NestedScores nested_scores(const probe::LinearFitter& fitter, const NestedTask& task);
 NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& task);
+/// Columns are scaled to variance 1 by the training rows of the outer fold.
+NestedScores nested_scores(const probe::LogisticFitter& fitter, const NestedTask& task);
 
 }  // namespace tierod::internal

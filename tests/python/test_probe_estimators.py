@@ -18,14 +18,20 @@ import tierod
 from tierod.probe import (
     LdaProbe,
     LeaceEraser,
+    LogisticProbe,
     MeanDifferenceProbe,
     MlpProbe,
     RidgeProbe,
     StoreRows,
 )
 
-PROBES = [RidgeProbe(), LdaProbe(), MeanDifferenceProbe(), MlpProbe(epochs=20)]
-ALL = [*PROBES, RidgeProbe([0.1, 10.0]), LdaProbe([0.1, 0.5]), LeaceEraser()]
+PROBES = [
+    RidgeProbe(), LdaProbe(), MeanDifferenceProbe(), MlpProbe(epochs=20), LogisticProbe()
+]  # fmt: skip
+CHECKED = [
+    *PROBES[:3], MlpProbe(hidden=16, epochs=40), LogisticProbe(), RidgeProbe([0.1, 10.0]),
+    LdaProbe([0.1, 0.5]), LogisticProbe([0.1, 10.0]), LeaceEraser(),
+]  # fmt: skip
 
 
 def sample(n=120, d=6, seed=0):
@@ -36,7 +42,7 @@ def sample(n=120, d=6, seed=0):
     return x, np.where(y, "yes", "no")
 
 
-@pytest.mark.parametrize("estimator", [*ALL[:3], MlpProbe(hidden=16, epochs=40), *ALL[4:]], ids=repr)
+@pytest.mark.parametrize("estimator", CHECKED, ids=repr)
 def test_scikit_learn_is_content(estimator):
     results = check_estimator(estimator, on_fail=None, on_skip=None)
     # this one needs SCIPY_ARRAY_API in the environment before SciPy is imported
@@ -67,6 +73,16 @@ def test_lda_is_lda_and_its_probabilities_too():
     np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("penalty", [0.5, 20.0])
+def test_logistic_is_logistic_regression(penalty):
+    x, y = sample()
+    theirs = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=5000).fit(x, y)
+    ours = LogisticProbe(penalty, tolerance=1e-12).fit(x, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), atol=1e-4)
+    assert ours.report_["converged"]
+
+
 def test_mean_difference_is_the_difference_of_means():
     x, y = sample()
     probe = MeanDifferenceProbe().fit(x, y)
@@ -91,7 +107,7 @@ def test_numpy_and_torch_are_alike(probe, dtype):
     assert (clone(probe).fit(tensor, labels).predict(tensor) == (a.predict(array) == "yes")).all()
 
 
-@pytest.mark.parametrize("probe", [*PROBES, RidgeProbe([1.0, 100.0]), LeaceEraser()], ids=repr)
+@pytest.mark.parametrize("probe", [*PROBES, RidgeProbe([1.0, 100.0]), LogisticProbe([1.0, 100.0]), LeaceEraser()], ids=repr)
 def test_a_store_is_streamed_to_the_same_result(probe, tmp_path, monkeypatch):
     from tierod.probe import estimators
 

@@ -279,7 +279,7 @@ def test_an_error_of_an_estimator_comes_out_as_it_is():
         probe.evaluate(world(sites=("a",)), Broken())
     with pytest.raises(tierod.InvalidArgument, match="expected a scikit-learn estimator, got 3"):
         probe.evaluate(world(), 3)
-    with pytest.raises(tierod.InvalidArgument, match="one of ridge, lda"):
+    with pytest.raises(tierod.InvalidArgument, match="one of ridge, lda, logistic"):
         probe.evaluate(world(), "rigde")
 
 
@@ -295,6 +295,23 @@ def test_an_estimator_is_judged_as_its_cpp_twin():
     for column in ("auroc", "brier", "control_auroc", "memorisation_auroc", "above_nuisance_low"):
         np.testing.assert_allclose(left[column], right[column], atol=1e-6)
     assert (left.setting == right.setting).all()
+
+
+def test_logistic_fits_of_all_folds_are_those_of_a_naive_loop():
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    data = world(sites=("a",), groups=40)
+    options = {"permutations": 0, "interval": "influence", "keep_scores": True, "control_draws": 1,
+               "memorisation": False}  # fmt: skip
+    # one penalty: choices between nearly equal ones would hang on the scaling of the inner folds
+    own = probe.evaluate(data, probe.LogisticFitter([10.0], tolerance=1e-12), **options)
+    twin = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-9, max_iter=5000))
+    other = probe.evaluate(data, twin, **options)
+    assert own.probe == "logistic"
+    torch.testing.assert_close(own.scores, other.scores, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(own.table.auroc, other.table.auroc, atol=2e-3)
+    np.testing.assert_allclose(own.table.control_auroc, other.table.control_auroc, atol=2e-3)
 
 
 def test_options_outside_their_range_are_refused():

@@ -12,6 +12,7 @@
 #include "tierod/export.h"
 #include "tierod/probe/dataset.h"
 #include "tierod/probe/linear_probe.h"
+#include "tierod/probe/logistic.h"
 #include "tierod/probe/row_fitter.h"
 #include "tierod/stats/interval.h"
 #include "tierod/stats/ranking.h"
@@ -141,6 +142,10 @@ TIEROD_API Evaluation evaluate(const ProbeDataset& dataset, const LinearFitter& 
                                const EvaluationOptions& options = {},
                                const ProbeDataset* random_init = nullptr);
 TIEROD_API Evaluation evaluate(const ProbeDataset& dataset, const RowFitter& fitter,
+                               const EvaluationOptions& options = {},
+                               const ProbeDataset* random_init = nullptr);
+/// Columns are scaled to variance 1 by training rows: a penalty means the same at every site.
+TIEROD_API Evaluation evaluate(const ProbeDataset& dataset, const LogisticFitter& fitter,
                                const EvaluationOptions& options = {},
                                const ProbeDataset* random_init = nullptr);
 

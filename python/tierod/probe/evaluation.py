@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tierod import _core
-from tierod._core import Conclusion, EvaluationRow, LinearFitter, RowFitter
+from tierod._core import Conclusion, EvaluationRow, LinearFitter, LogisticFitter, RowFitter
 from tierod.probe.dataset import ProbeDataset
 from tierod.stats.arrays import choice
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 IntervalMethod = Literal["automatic", "influence", "jackknife", "percentile", "bca"]
+Fitter = LinearFitter | LogisticFitter | RowFitter
 Progress = Callable[[int, int, str], bool | None]
 
 # penalties for columns of variance 1: from next to none to nearly the mean difference
@@ -26,10 +27,11 @@ PENALTIES = (1.0, 1e1, 1e2, 1e3, 1e4, 1e5)
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.9)
 
 
-def _named(name: str) -> LinearFitter | RowFitter:
-    known: dict[str, Callable[[], LinearFitter | RowFitter]] = {
+def _named(name: str) -> Fitter:
+    known: dict[str, Callable[[], Fitter]] = {
         "ridge": lambda: _core.StandardisedFitter(_core.RidgeFitter(list(PENALTIES))),
         "lda": lambda: _core.StandardisedFitter(_core.LdaFitter(list(SHRINKAGES))),
+        "logistic": lambda: _core.LogisticFitter(list(PENALTIES)),
         "mean_difference": _core.MeanDifferenceFitter,
         "mlp": _core.MlpFitter,
     }
@@ -79,9 +81,9 @@ def estimator_fitter(estimators: Any, name: str | None = None) -> RowFitter:
     return _core._PythonFitter(name or type(listed[0]).__name__, len(listed), fit)
 
 
-def as_fitter(probe: Any) -> LinearFitter | RowFitter:
+def as_fitter(probe: Any) -> Fitter:
     """Return the fitter of a probe: a name, a fitter, or scikit-learn estimators."""
-    if isinstance(probe, (LinearFitter, RowFitter)):
+    if isinstance(probe, (LinearFitter, LogisticFitter, RowFitter)):
         return probe
     return _named(probe) if isinstance(probe, str) else estimator_fitter(probe)
 
@@ -202,7 +204,7 @@ def evaluate(
     and with a p that counts the search over sites.
 
     Args:
-        probe: "ridge", "lda", "mean_difference", "mlp", a fitter, a scikit-learn classifier, or a list
+        probe: "ridge", "lda", "logistic", "mean_difference", "mlp", a fitter, a scikit-learn classifier, or a list
             of classifiers among which is chosen.
         folds: folds of units of the highest level with `least_units` units.
         interval: "automatic" is a BCa bootstrap from 30 units on and a jackknife t interval below;
@@ -244,4 +246,4 @@ def conclude(linear: Evaluation, nonlinear: Evaluation | None = None) -> list[Co
 
     "Not encoded" needs the evaluation of a non-linear probe beside the linear one.
     """
-    return _core.conclude(linear.core, None if nonlinear is None else nonlinear.core)
+    return _core._conclude(linear.core, None if nonlinear is None else nonlinear.core)
