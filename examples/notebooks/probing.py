@@ -57,7 +57,9 @@ data, untrained, articles = quotes.build(
     folder, articles=40 if SMALL else 200, length=96 if SMALL else 160, layers=layers
 )
 print(data)
-print(f"{len(articles)} articles; inside a quotation: {data.labels('in_quotation').mean():.0%} of the rows")
+print(
+    f"{len(articles)} articles; inside a quotation: {data.labels('in_quotation').mean():.0%} of the rows"
+)
 
 # %% [markdown]
 # ## How far do so many articles carry?
@@ -90,8 +92,10 @@ careless = cross_val_predict(
 careful = cross_val_predict(
     model, x, coin, groups=data.groups, cv=GroupKFold(5), method="decision_function"
 )
-print(f"a coin, read at {site}: AUROC {roc_auc_score(coin, careless):.2f} with folds of rows, "
-      f"{roc_auc_score(coin, careful):.2f} with folds of articles")
+print(
+    f"a coin, read at {site}: AUROC {roc_auc_score(coin, careless):.2f} with folds of rows, "
+    f"{roc_auc_score(coin, careful):.2f} with folds of articles"
+)
 
 # %% [markdown]
 # ## One call: every layer, every concept
@@ -102,14 +106,24 @@ print(f"a coin, read at {site}: AUROC {roc_auc_score(coin, careless):.2f} with f
 
 # %%
 found = probe.evaluate(data, "ridge", random_init=untrained, interval="influence")
-columns = ["site", "concept", "auroc", "auroc_low", "auroc_high", "control_auroc", "nuisance_auroc",
-           "memorisation_auroc", "p_max_t", "encoded"]
+columns = [
+    "site",
+    "concept",
+    "auroc",
+    "auroc_low",
+    "auroc_high",
+    "control_auroc",
+    "nuisance_auroc",
+    "memorisation_auroc",
+    "p_max_t",
+    "encoded",
+]
 print(found.table[columns].iloc[:: max(1, len(layers) // 3)].round(3).to_string(index=False))
 
 # %%
 colours = {"in_quotation": "#b2182b", "late": "#2166ac", "sham": "0.35"}
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.6), sharey=True, layout="constrained")
-for ax, concept in zip(axes, data.concepts):
+for ax, concept in zip(axes, data.concepts, strict=True):
     cells = found.table[found.table.concept == concept]
     colour = colours[concept]
     ax.fill_between(layers, cells.auroc_low, cells.auroc_high, color=colour, alpha=0.2, lw=0)
@@ -167,16 +181,27 @@ for conclusion in probe.conclude(found, mlp):
 # %%
 split = data.split(least_test_units=6) if SMALL else data.split()
 print(split)
-chosen = probe.evaluate(
-    data.subset(split, "B"), "ridge", folds=3 if SMALL else 5, permutations=0,
-    interval="influence", memorisation=False,
-).summary.set_index("concept").best_site["in_quotation"]
+chosen = (
+    probe.evaluate(
+        data.subset(split, "B"),
+        "ridge",
+        folds=3 if SMALL else 5,
+        permutations=0,
+        interval="influence",
+        memorisation=False,
+    )
+    .summary.set_index("concept")
+    .best_site["in_quotation"]
+)
 fits = probe.residual_direction(
     data.subset(split, "A"), chosen, "in_quotation", folds=5, least_cell=0 if SMALL else 10
 )
 direction = fits.full.direction
-print(direction, f"\nread' write = {float(direction.read @ direction.write):.6f}, "
-      f"variance inflation {fits.full.vif:.2f}\n{fits.note}")
+print(
+    direction,
+    f"\nread' write = {float(direction.read @ direction.write):.6f}, "
+    f"variance inflation {fits.full.vif:.2f}\n{fits.note}",
+)
 
 # %%
 test = data.subset(split, "C")
@@ -184,7 +209,10 @@ position = direction.position(test.site(chosen)).numpy()
 inside = test.labels("in_quotation") == 1
 fig, ax = plt.subplots(figsize=(6.4, 3), layout="constrained")
 bins = np.linspace(*np.percentile(position, [0.5, 99.5]), 41)
-for which, colour, name in ((~inside, "0.55", "outside"), (inside, "#b2182b", "inside a quotation")):
+for which, colour, name in (
+    (~inside, "0.55", "outside"),
+    (inside, "#b2182b", "inside a quotation"),
+):
     ax.hist(position[which], bins, density=True, alpha=0.6, color=colour, label=name)
 for value, name in ((direction.low, "low"), (direction.high, "high")):
     ax.axvline(value, color="black", lw=0.8, ls="--")

@@ -51,7 +51,9 @@ def main() -> None:
     }
     for name, evaluation in found.items():
         print(f"\n{name}")
-        print(evaluation.table[["concept", "auroc", "auroc_low", "auroc_high", "encoded", "setting"]])
+        print(
+            evaluation.table[["concept", "auroc", "auroc_low", "auroc_high", "encoded", "setting"]]
+        )
     print()
     for conclusion in probe.conclude(found["ridge"], found["neighbours"]):
         print(conclusion.sentence)

@@ -88,7 +88,9 @@ def capture(model: nn.Module, articles: list[Article], path: Path, layers: list[
     width = model.config.hidden_size
     tm = tierod.instrument(model)
     begin = 0
-    with tierod.ActivationWriter(path, {STREAM: {site: (width, torch.float32) for site in sites}}) as writer:
+    with tierod.ActivationWriter(
+        path, {STREAM: dict.fromkeys(sites, (width, torch.float32))}
+    ) as writer:
         for number, article in enumerate(articles):
             with torch.no_grad():
                 _, cache = tierod.run_with_cache(tm, article.ids, names_filter=sites)

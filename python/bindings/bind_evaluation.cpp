@@ -88,16 +88,14 @@ void bind_dataset(py::module_& m) {
   py::class_<probe::Nuisance>(m, "Nuisance", "What goes together with concepts without being one.")
       .def_readonly("name", &probe::Nuisance::name)
       .def_readonly("kind", &probe::Nuisance::kind)
-      .def_property_readonly("values",
-                             [](const probe::Nuisance& n) { return array_of(n.values); })
+      .def_property_readonly("values", [](const probe::Nuisance& n) { return array_of(n.values); })
       .def_readonly("cell_count", &probe::Nuisance::cell_count);
   py::class_<Splits>(m, "Splits", "The assignment of rows to A, B and C.")
       .def_readonly("level", &Splits::level)
       .def_readonly("note", &Splits::note)
-      .def_property_readonly("units",
-                             [](const Splits& s) {
-                               return py::make_tuple(s.units[0], s.units[1], s.units[2]);
-                             })
+      .def_property_readonly(
+          "units",
+          [](const Splits& s) { return py::make_tuple(s.units[0], s.units[1], s.units[2]); })
       .def_property_readonly(
           "of_row",
           [](const Splits& s) {
@@ -140,9 +138,8 @@ void bind_dataset(py::module_& m) {
       .def(
           "add_nuisance",
           [](ProbeDataset& d, const std::string& name, const Doubles& values,
-             probe::NuisanceKind kind, std::size_t bins) {
-            d.add_nuisance(name, vector_of(values), kind, bins);
-          },
+             probe::NuisanceKind kind,
+             std::size_t bins) { d.add_nuisance(name, vector_of(values), kind, bins); },
           py::arg("name"), py::arg("values"), py::arg("kind"), py::arg("bins") = 4,
           "Add a nuisance [n].")
       .def(
@@ -179,8 +176,9 @@ void bind_dataset(py::module_& m) {
             return out;
           },
           py::arg("concept_name"), "Return the labels [n]; 255 is unknown.")
-      .def("types", [](const ProbeDataset& d) { return integers(d.types()); },
-           "Return the type [n] of each row; empty where there is none.")
+      .def(
+          "types", [](const ProbeDataset& d) { return integers(d.types()); },
+          "Return the type [n] of each row; empty where there is none.")
       .def("level", &ProbeDataset::level, py::arg("least") = 40,
            "Return the highest level with so many units.")
       .def(
@@ -189,8 +187,7 @@ void bind_dataset(py::module_& m) {
           py::arg("level") = "group", "Return the unit [n] of each row.")
       .def(
           "folds",
-          [](const ProbeDataset& d, std::size_t folds, std::uint64_t seed,
-             std::string_view level) {
+          [](const ProbeDataset& d, std::size_t folds, std::uint64_t seed, std::string_view level) {
             const std::vector<std::uint32_t> of_row = d.folds(folds, seed, level);
             return integers(std::vector<std::int64_t>(of_row.begin(), of_row.end()));
           },
@@ -281,8 +278,7 @@ void bind_results(py::module_& m) {
   py::class_<probe::Conclusion>(m, "Conclusion", "Whether a concept is encoded, in words.")
       .def_readonly("concept_name", &probe::Conclusion::concept_name)
       .def_property_readonly(
-          "encoding",
-          [](const probe::Conclusion& c) { return probe::encoding_name(c.encoding); })
+          "encoding", [](const probe::Conclusion& c) { return probe::encoding_name(c.encoding); })
       .def_readonly("sentence", &probe::Conclusion::sentence)
       .def("__repr__", [](const probe::Conclusion& c) { return "Conclusion(" + c.sentence + ")"; });
   py::class_<Evaluation>(m, "Evaluation", "A table of sites and concepts.")
@@ -324,8 +320,8 @@ void bind_more_fitters(py::module_& m) {
                                                       "Fits on columns of variance 1.")
       .def(py::init([](const py::object& inner) {
              const std::shared_ptr<py::object> kept(new py::object(inner), DropPython());
-             return probe::StandardisedFitter(std::shared_ptr<const LinearFitter>(
-                 kept, inner.cast<const LinearFitter*>()));
+             return probe::StandardisedFitter(
+                 std::shared_ptr<const LinearFitter>(kept, inner.cast<const LinearFitter*>()));
            }),
            py::arg("inner"));
   py::enum_<probe::WritePattern>(m, "WritePattern")
@@ -333,7 +329,8 @@ void bind_more_fitters(py::module_& m) {
       .value("covariance", probe::WritePattern::covariance);
   m.def("probe_direction", &probe::probe_direction, py::arg("training"), py::arg("concept_index"),
         py::arg("read"), py::arg("write") = probe::WritePattern::mean_difference,
-        py::arg("site") = "", "Return the direction that reads with the weights of a linear probe.");
+        py::arg("site") = "",
+        "Return the direction that reads with the weights of a linear probe.");
   m.def("ridge_direction", &probe::ridge_direction, py::arg("training"), py::arg("concept_index"),
         py::arg("penalty"), py::arg("write") = probe::WritePattern::mean_difference,
         py::arg("site") = "", "Return the ridge direction of a concept.");
@@ -350,11 +347,11 @@ void bind_residual(py::module_& m) {
   py::class_<ResidualFits>(m, "ResidualFits", "A residualised direction and its refits.")
       .def_readonly("full", &ResidualFits::full)
       .def_readonly("held_out", &ResidualFits::held_out)
-      .def_property_readonly("folds",
-                             [](const ResidualFits& r) {
-                               return integers(
-                                   std::vector<std::int64_t>(r.folds.begin(), r.folds.end()));
-                             })
+      .def_property_readonly(
+          "folds",
+          [](const ResidualFits& r) {
+            return integers(std::vector<std::int64_t>(r.folds.begin(), r.folds.end()));
+          })
       .def_readonly("positions", &ResidualFits::positions)
       .def_readonly("note", &ResidualFits::note);
   m.def(
@@ -374,9 +371,9 @@ void bind_residual(py::module_& m) {
                                           .seed = seed});
       },
       py::call_guard<py::gil_scoped_release>(), py::arg("dataset"), py::arg("site"),
-      py::arg("concept_name"), py::arg("adjust_for"), py::arg("interactions"),
-      py::arg("shrinkage"), py::arg("most_vif"), py::arg("least_cell"), py::arg("folds"),
-      py::arg("least_units"), py::arg("seed"));
+      py::arg("concept_name"), py::arg("adjust_for"), py::arg("interactions"), py::arg("shrinkage"),
+      py::arg("most_vif"), py::arg("least_cell"), py::arg("folds"), py::arg("least_units"),
+      py::arg("seed"));
   using probe::SamplePlan;
   py::class_<SamplePlan>(m, "SamplePlan", "How many independent units a direction needs.")
       .def_readonly("accepted", &SamplePlan::accepted)

@@ -63,11 +63,11 @@ std::vector<Conclusion> conclude(const Evaluation& linear, const Evaluation* non
                           number(other->best_auroc), " at ", other->best_site);
     } else if (other != nullptr && own.not_encoded && other->not_encoded) {
       done.encoding = Encoding::not_encoded;
-      done.sentence = cat(own.concept_name, " is not encoded at these sites: at most ",
-                          number(std::max(own.upper, other->upper)),
-                          " above the better baseline (margin ", number(linear.options.margin),
-                          ", level ", number(alpha, "%.2g"), ") for ", linear.probe, " and ",
-                          nonlinear->probe);
+      done.sentence =
+          cat(own.concept_name, " is not encoded at these sites: at most ",
+              number(std::max(own.upper, other->upper)), " above the better baseline (margin ",
+              number(linear.options.margin), ", level ", number(alpha, "%.2g"), ") for ",
+              linear.probe, " and ", nonlinear->probe);
     } else {
       done.sentence = cat(own.concept_name, " is open: best AUROC ", number(own.best_auroc), " at ",
                           own.best_site, ", q ", number(own.q, "%.2g"), ", up to ",
@@ -75,8 +75,8 @@ std::vector<Conclusion> conclude(const Evaluation& linear, const Evaluation* non
       if (other == nullptr && own.not_encoded) {
         done.sentence += "; 'not encoded' also needs a non-linear probe";
       } else {
-        done.sentence += cat("; more than ", linear.units, " units of the level ", linear.level,
-                             " are needed");
+        done.sentence +=
+            cat("; more than ", linear.units, " units of the level ", linear.level, " are needed");
       }
     }
     out.push_back(std::move(done));

@@ -24,8 +24,8 @@ std::vector<std::uint8_t> control_labels(std::span<const std::int64_t> keys,
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (labels[i] == kUnknownLabel) continue;
     if (labels[i] > 1) {
-      throw InvalidArgument(cat("[", where, "] expected labels 0, 1 or 255, got ", int{labels[i]},
-                                " in row ", i));
+      throw InvalidArgument(
+          cat("[", where, "] expected labels 0, 1 or 255, got ", int{labels[i]}, " in row ", i));
     }
     ++rows_of[keys[i]];
     ++known;

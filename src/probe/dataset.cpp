@@ -31,12 +31,11 @@ void check_site(const std::string& name, const at::Tensor& rows, std::size_t wan
   constexpr auto* where = "probe.ProbeDataset.add_site";
   if (!rows.defined() || rows.dim() != 2 || !at::isFloatingType(rows.scalar_type()) ||
       rows.size(1) == 0) {
-    throw InvalidArgument(cat("[", where, "] expected floating rows [", want, ", d] at ", name,
-                              ", got ",
-                              rows.defined()
-                                  ? cat("shape ", rows.sizes(), " of ", rows.scalar_type())
-                                  : std::string("an undefined tensor"),
-                              "; flatten tokens into rows first"));
+    throw InvalidArgument(
+        cat("[", where, "] expected floating rows [", want, ", d] at ", name, ", got ",
+            rows.defined() ? cat("shape ", rows.sizes(), " of ", rows.scalar_type())
+                           : std::string("an undefined tensor"),
+            "; flatten tokens into rows first"));
   }
   if (rows.size(0) != length(want)) {
     throw InvalidArgument(cat("[", where, "] expected ", want, " rows at ", name,
@@ -46,10 +45,10 @@ void check_site(const std::string& name, const at::Tensor& rows, std::size_t wan
   if (at::isfinite(rows.sum(1, false, at::kDouble)).all().item<bool>()) return;
   const at::Tensor bad = at::isfinite(rows).all(1).logical_not();
   if (!bad.any().item<bool>()) return;
-  throw NumericalError(cat("[", where, "] expected finite activations, got NaN or infinity at site ",
-                           name, ", row ", bad.to(at::kByte).argmax().item<std::int64_t>(), " (",
-                           bad.sum().item<std::int64_t>(),
-                           " such rows); drop the rows, or find what made them"));
+  throw NumericalError(
+      cat("[", where, "] expected finite activations, got NaN or infinity at site ", name, ", row ",
+          bad.to(at::kByte).argmax().item<std::int64_t>(), " (", bad.sum().item<std::int64_t>(),
+          " such rows); drop the rows, or find what made them"));
 }
 
 template <typename List>
@@ -75,8 +74,8 @@ void cut(const std::vector<double>& values, std::size_t bins, Nuisance& out) {
   }
   out.cell_count = static_cast<std::uint32_t>(edges.size() + 1);
   for (const double v : values) {
-    out.cells.push_back(static_cast<std::uint32_t>(
-        std::upper_bound(edges.begin(), edges.end(), v) - edges.begin()));
+    out.cells.push_back(static_cast<std::uint32_t>(std::upper_bound(edges.begin(), edges.end(), v) -
+                                                   edges.begin()));
   }
 }
 
@@ -110,7 +109,8 @@ void ProbeDataset::check_length(std::size_t got, const std::string& what) const 
 
 void ProbeDataset::add_site(const std::string& name, const at::Tensor& rows) {
   if (has_name(sites_, name)) {
-    throw InvalidArgument(cat("[probe.ProbeDataset.add_site] the site ", name, " is there already"));
+    throw InvalidArgument(
+        cat("[probe.ProbeDataset.add_site] the site ", name, " is there already"));
   }
   check_site(name, rows, this->rows());
   sites_.push_back({name, rows.detach(), nullptr});
@@ -118,7 +118,8 @@ void ProbeDataset::add_site(const std::string& name, const at::Tensor& rows) {
 
 void ProbeDataset::add_site(const std::string& name, std::function<at::Tensor()> load) {
   if (has_name(sites_, name)) {
-    throw InvalidArgument(cat("[probe.ProbeDataset.add_site] the site ", name, " is there already"));
+    throw InvalidArgument(
+        cat("[probe.ProbeDataset.add_site] the site ", name, " is there already"));
   }
   if (!load) throw InvalidArgument("[probe.ProbeDataset.add_site] expected a function that loads");
   sites_.push_back({name, {}, std::move(load)});
@@ -233,8 +234,8 @@ at::Tensor ProbeDataset::site(std::string_view name) const {
     check_site(site.name, rows, this->rows());
     return rows;
   }
-  throw SiteError(cat("[probe.ProbeDataset.site] expected one of ", list_text(sites()), ", got ",
-                      name));
+  throw SiteError(
+      cat("[probe.ProbeDataset.site] expected one of ", list_text(sites()), ", got ", name));
 }
 
 std::span<const std::uint8_t> ProbeDataset::labels(std::string_view concept_name) const {
@@ -294,7 +295,8 @@ ProbeDataset ProbeDataset::subset(const at::Tensor& rows) const {
   for (const Labelled& c : concepts_) out.add_concept(c.name, pick(c.labels));
   for (const Site& site : sites_) {
     if (site.rows.defined()) {
-      out.sites_.push_back({site.name, site.rows.index_select(0, index.to(site.rows.device())), {}});
+      out.sites_.push_back(
+          {site.name, site.rows.index_select(0, index.to(site.rows.device())), {}});
     } else {
       out.sites_.push_back({site.name, {}, [load = site.load, index] {
                               const at::Tensor all = load();

@@ -32,9 +32,8 @@ ProbeDataset ProbeDataset::from_store(std::shared_ptr<const ActivationReader> re
                                       const std::string& stream, std::vector<std::string> sites,
                                       const std::vector<std::string>& concepts,
                                       const at::Tensor& rows) {
-  const at::Tensor index =
-      rows.defined() ? rows.to(at::kCPU, at::kLong).contiguous()
-                     : at::arange(reader->row_count(stream), at::kLong);
+  const at::Tensor index = rows.defined() ? rows.to(at::kCPU, at::kLong).contiguous()
+                                          : at::arange(reader->row_count(stream), at::kLong);
   const auto column = [&](RowColumn which) {
     return reader->column(stream, which).index_select(0, index);
   };
@@ -50,9 +49,8 @@ ProbeDataset ProbeDataset::from_store(std::shared_ptr<const ActivationReader> re
     }
   }
   for (const std::string& site : sites) {
-    out.add_site(site, [reader, stream, site, index] {
-      return reader->gather(stream, site, index);
-    });
+    out.add_site(site,
+                 [reader, stream, site, index] { return reader->gather(stream, site, index); });
   }
   const std::vector<std::string> known =
       concepts.empty() ? std::vector<std::string>() : label_concepts(reader->path());
@@ -73,8 +71,8 @@ TrainingStatistics training_statistics(const FoldMoments& moments, std::string_v
   const Moments rows = moments.moments_without(site, held_out.value_or(-1));
   const CrossMoments cross = moments.cross_without(site, held_out.value_or(-1));
   if (rows.count() < 2) {
-    throw StateError(cat("[", where, "] expected at least 2 training rows at ", site, ", got ",
-                         rows.count()));
+    throw StateError(
+        cat("[", where, "] expected at least 2 training rows at ", site, ", got ", rows.count()));
   }
   if (cross.empty()) {
     throw InvalidArgument(
@@ -100,8 +98,8 @@ TrainingStatistics training_statistics(const FoldMoments& moments, std::string_v
   // Cov(x, z) = p (1 - p) (mean of the ones - mean of the zeros)
   const at::Tensor cov = cross.cross_covariance(0);
   const at::Tensor p = share.unsqueeze(1);
-  out.means = at::stack({out.mean.unsqueeze(0).sub(cov.div(p.neg().add(1))),
-                         out.mean.unsqueeze(0).add(cov.div(p))});
+  out.means = at::stack(
+      {out.mean.unsqueeze(0).sub(cov.div(p.neg().add(1))), out.mean.unsqueeze(0).add(cov.div(p))});
   return out;
 }
 

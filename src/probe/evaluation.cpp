@@ -40,8 +40,14 @@ constexpr auto* kWhere = "probe.evaluate";
 std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 Interval no_interval() {
-  return {.estimate = kNaN, .low = kNaN, .high = kNaN, .standard_error = kNaN, .df = kNaN,
-          .confidence = kNaN, .clusters = 0, .method = ""};
+  return {.estimate = kNaN,
+          .low = kNaN,
+          .high = kNaN,
+          .standard_error = kNaN,
+          .df = kNaN,
+          .confidence = kNaN,
+          .clusters = 0,
+          .method = ""};
 }
 
 at::Tensor index_of(const std::vector<std::size_t>& rows) {
@@ -105,8 +111,7 @@ void check(const ProbeDataset& dataset, const EvaluationOptions& options,
 }
 
 ConceptPlan plan_concept(const ProbeDataset& dataset, const std::string& name,
-                         std::span<const std::int64_t> units,
-                         std::span<const std::uint32_t> folds,
+                         std::span<const std::int64_t> units, std::span<const std::uint32_t> folds,
                          std::span<const std::int64_t> types, const EvaluationOptions& options) {
   ConceptPlan plan{.name = name};
   const std::span<const std::uint8_t> all = dataset.labels(name);
@@ -128,8 +133,7 @@ ConceptPlan plan_concept(const ProbeDataset& dataset, const std::string& name,
     } else {
       std::size_t unusable = 0;
       for (std::size_t draw = 0; draw < options.control_draws; ++draw) {
-        std::vector<std::uint8_t> control =
-            control_labels(keys, plan.labels, options.seed, draw);
+        std::vector<std::uint8_t> control = control_labels(keys, plan.labels, options.seed, draw);
         if (internal::missing_class(control, plan.folds, options.folds).empty()) {
           plan.controls.push_back(std::move(control));
         } else {
@@ -164,8 +168,8 @@ void score_nuisances(const ProbeDataset& dataset, ConceptPlan& plan,
                   .groups = plan.units,
                   .seed = options.seed};
   const auto n = static_cast<double>(plan.rows.size());
-  const NestedScores nested = internal::nested_scores(
-      RidgeFitter({1e-4 * n, 1e-2 * n, 1e-1 * n, n}), task);
+  const NestedScores nested =
+      internal::nested_scores(RidgeFitter({1e-4 * n, 1e-2 * n, 1e-1 * n, n}), task);
   const std::span<const double> scores = row_of(nested.scores, 0);
   plan.nuisance_scores.assign(scores.begin(), scores.end());
   plan.nuisance_auroc = stats::auroc(scores, plan.labels);
@@ -185,10 +189,10 @@ EvaluationRow empty_row(const ConceptPlan& plan, const std::string& site) {
                              &row.learned, &row.above_best}) {
     *interval = no_interval();
   }
-  for (double* value : {&row.balanced_accuracy, &row.log_loss, &row.brier, &row.ece,
-                        &row.control_auroc, &row.nuisance_auroc, &row.group_control_auroc,
-                        &row.memorisation_auroc, &row.upper, &row.equivalence_p, &row.p,
-                        &row.p_max_t, &row.condition}) {
+  for (double* value :
+       {&row.balanced_accuracy, &row.log_loss, &row.brier, &row.ece, &row.control_auroc,
+        &row.nuisance_auroc, &row.group_control_auroc, &row.memorisation_auroc, &row.upper,
+        &row.equivalence_p, &row.p, &row.p_max_t, &row.condition}) {
     *value = kNaN;
   }
   row.note = plan.refusal;
@@ -213,8 +217,9 @@ double balanced_accuracy(std::span<const double> probabilities,
 // Intervals take the held-out scores as given. Where there is no signal, the scores of two groups i
 // and j repeat each other's error: i is scored by a probe that saw j's label and j by one that saw
 // i's, both by z_i z_j x_i'x_j. The variance of the sum is then twice what the contributions show
-// (an interval around .5 that says 95 % covers 83 %), and with strong signal it is right. So a claim
-// of absence takes twice the variance, and a claim of presence needs the permutation p as well.
+// (an interval around .5 that says 95 % covers 83 %), and with strong signal it is right. So a
+// claim of absence takes twice the variance, and a claim of presence needs the permutation p as
+// well.
 constexpr double kRepeatedError = 1.4142135623730951;
 
 void add_equivalence(EvaluationRow& row, const EvaluationOptions& options) {
@@ -228,8 +233,7 @@ void add_equivalence(EvaluationRow& row, const EvaluationOptions& options) {
   // a bootstrap interval has no t quantile; its standard error with the normal one stands in
   Interval wide = d;
   wide.standard_error *= kRepeatedError;
-  row.upper =
-      d.estimate + stats::student_t_quantile(1 - options.alpha, d.df) * wide.standard_error;
+  row.upper = d.estimate + stats::student_t_quantile(1 - options.alpha, d.df) * wide.standard_error;
   row.equivalence_p = stats::tost_between(wide, -2, options.margin, options.alpha).p_upper;
 }
 
@@ -260,8 +264,7 @@ class Evaluator {
     out_.concepts = dataset.concepts();
     units_ = dataset.units(out_.level);
     out_.units = count_different(units_);
-    const std::vector<std::uint32_t> folds =
-        dataset.folds(options.folds, options.seed, out_.level);
+    const std::vector<std::uint32_t> folds = dataset.folds(options.folds, options.seed, out_.level);
     const std::vector<std::int64_t> types = dataset.types();
     if (types.empty()) {
       out_.notes.emplace_back(
@@ -288,9 +291,9 @@ class Evaluator {
 
   Evaluation run() {
     if (options_.keep_scores) {
-      out_.scores = at::full({length(out_.sites.size()), length(out_.concepts.size()),
-                              length(dataset_.rows())},
-                             kNaN, at::kDouble);
+      out_.scores = at::full(
+          {length(out_.sites.size()), length(out_.concepts.size()), length(dataset_.rows())}, kNaN,
+          at::kDouble);
     }
     const auto total = length(out_.sites.size());
     for (std::size_t s = 0; s < out_.sites.size(); ++s) {
@@ -425,14 +428,12 @@ class Evaluator {
       std::vector<std::vector<double>> control;
       row.control_auroc = 0;
       for (std::size_t d = 0; d < plan.controls.size(); ++d) {
-        const std::span<const double> own =
-            row_of(found.nested.scores, found.first_control[m] + d);
+        const std::span<const double> own = row_of(found.nested.scores, found.first_control[m] + d);
         control.emplace_back(own.begin(), own.end());
-        row.control_auroc +=
-            stats::auroc(own, plan.controls[d]) / real(plan.controls.size());
+        row.control_auroc += stats::auroc(own, plan.controls[d]) / real(plan.controls.size());
       }
-      row.above_control = internal::control_difference(scores, plan.labels, control,
-                                                       plan.controls, plan.units, ranking_);
+      row.above_control = internal::control_difference(scores, plan.labels, control, plan.controls,
+                                                       plan.units, ranking_);
       best = &row.above_control;
       baseline = row.control_auroc;
     }
@@ -458,8 +459,7 @@ class Evaluator {
                   (plan.nuisance_scores.empty() || row.above_nuisance.low > 0);
     if (!found.group_control.empty() && found.group_control[m] != SIZE_MAX) {
       const std::size_t own = found.first_control[m] + plan.controls.size();
-      row.group_control_auroc =
-          stats::auroc(row_of(found.nested.scores, own), plan.group_control);
+      row.group_control_auroc = stats::auroc(row_of(found.nested.scores, own), plan.group_control);
       if (found.memorised.scores.defined()) {
         row.memorisation_auroc = stats::auroc(
             row_of(found.memorised.scores, found.group_control[m]), plan.group_control);
@@ -475,8 +475,11 @@ class Evaluator {
     std::vector<double> p;
     std::vector<std::size_t> tested;
     for (std::size_t c = 0; c < plans_.size(); ++c) {
-      ConceptSummary sum{.concept_name = plans_[c].name, .best_auroc = kNaN, .p_max_t = kNaN,
-                         .q = kNaN, .upper = kNaN};
+      ConceptSummary sum{.concept_name = plans_[c].name,
+                         .best_auroc = kNaN,
+                         .p_max_t = kNaN,
+                         .q = kNaN,
+                         .upper = kNaN};
       if (plans_[c].refusal.empty()) {
         sum.upper = -1;
         for (std::size_t s = 0; s < out_.sites.size(); ++s) {
@@ -526,8 +529,8 @@ const EvaluationRow& Evaluation::at(std::string_view site, std::string_view conc
     if (row.site == site && row.concept_name == concept_name) return row;
   }
   throw InvalidArgument(cat("[probe.Evaluation.at] no cell of site ", site, " and concept ",
-                            concept_name, "; sites are ", internal::list_text(sites),
-                            ", concepts ", internal::list_text(concepts)));
+                            concept_name, "; sites are ", internal::list_text(sites), ", concepts ",
+                            internal::list_text(concepts)));
 }
 
 Evaluation evaluate(const ProbeDataset& dataset, const LinearFitter& fitter,

@@ -1,5 +1,5 @@
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
@@ -48,7 +48,8 @@ Interval control_difference(std::span<const double> scores, std::span<const std:
   if (method == RankingMethod::influence) {
     stats::Influence d = stats::auroc_influence(scores, labels, units);
     for (std::size_t r = 0; r < control_scores.size(); ++r) {
-      const stats::Influence c = stats::auroc_influence(control_scores[r], control_labels[r], units);
+      const stats::Influence c =
+          stats::auroc_influence(control_scores[r], control_labels[r], units);
       d.estimate -= share * c.estimate;
       for (std::size_t g = 0; g < d.contributions.size(); ++g) {
         d.contributions[g] -= share * c.contributions[g];
@@ -85,10 +86,10 @@ namespace {
 
 /// Hold the known units of a concept.
 struct Known {
-  std::vector<std::size_t> rows;       // with a known label
-  std::vector<std::int64_t> units;     // of these rows
-  std::vector<std::uint8_t> labels;    // of these rows
-  bool constant = true;                // within units
+  std::vector<std::size_t> rows;     // with a known label
+  std::vector<std::int64_t> units;   // of these rows
+  std::vector<std::uint8_t> labels;  // of these rows
+  bool constant = true;              // within units
 };
 
 Known known_of(const ProbeDataset& dataset, const std::string& name,
@@ -151,13 +152,13 @@ at::Tensor unit_means(const at::Tensor& site, const Known& known, const stats::C
 // Where labels vary within groups there is nothing whole to permute. A group's cross-covariance
 // u_g = sum over its rows of (z - mean z)(x - mean x) has expectation 0 when labels and activations
 // are independent, whatever goes on within the group, and T = sum_{g != h} u_g'u_h collects what
-// different groups agree on. Flipping the sign of whole groups' u_g gives its null distribution (the
-// wild bootstrap of degenerate U-statistics, Dehling & Mikosch 1994). The scale
-// sqrt(2 sum_{g != h} (u_g'u_h)^2) is the same under every flip and puts sites on one footing.
-// Flipping the contributions to a cross-validated AUROC instead would be wrong: without signal two
-// groups repeat each other's error, since each is scored by a probe that saw the other's label.
-void sign_flip(const ProbeDataset& dataset, const EvaluationOptions& options,
-               std::size_t concepts, std::size_t c, std::size_t sites, const Known& known,
+// different groups agree on. Flipping the sign of whole groups' u_g gives its null distribution
+// (the wild bootstrap of degenerate U-statistics, Dehling & Mikosch 1994). The scale sqrt(2 sum_{g
+// != h} (u_g'u_h)^2) is the same under every flip and puts sites on one footing. Flipping the
+// contributions to a cross-validated AUROC instead would be wrong: without signal two groups repeat
+// each other's error, since each is scored by a probe that saw the other's label.
+void sign_flip(const ProbeDataset& dataset, const EvaluationOptions& options, std::size_t concepts,
+               std::size_t c, std::size_t sites, const Known& known,
                std::vector<EvaluationRow>& rows, std::vector<std::string>& notes) {
   const std::size_t rounds = options.permutations;
   const stats::Clusters clusters(known.units, 2, "probe.evaluate");
@@ -205,8 +206,8 @@ void sign_flip(const ProbeDataset& dataset, const EvaluationOptions& options,
   }
 }
 
-// A probe that is not linear has no fits to spare for permutations. Its held-out scores give a p all
-// the same: the t of (AUROC - .5) with twice the variance (Note [The error of a cross-validated
+// A probe that is not linear has no fits to spare for permutations. Its held-out scores give a p
+// all the same: the t of (AUROC - .5) with twice the variance (Note [The error of a cross-validated
 // AUROC]) against sign flips of whole groups' contributions, the same flips at all sites.
 void held_out(const EvaluationOptions& options, std::size_t concepts, std::size_t c,
               const std::vector<std::vector<std::vector<double>>>& scores, const Known& known,
@@ -259,8 +260,7 @@ void held_out(const EvaluationOptions& options, std::size_t concepts, std::size_
 }  // namespace
 
 void add_p_values(const ProbeDataset& dataset, const EvaluationOptions& options,
-                  std::span<const std::int64_t> units,
-                  const std::vector<bool>& refused,
+                  std::span<const std::int64_t> units, const std::vector<bool>& refused,
                   const std::vector<std::vector<std::vector<double>>>& scores,
                   std::vector<EvaluationRow>& rows, std::vector<std::string>& notes) {
   if (options.permutations == 0) return;

@@ -254,8 +254,8 @@ MlpModel MlpFitter::fit_model(const FitTask& task, std::size_t setting) const {
       b1.step(dbefore.sum(0), rate, 0, count);
     }
     if (parts.stop.empty()) continue;
-    const double loss = log_loss(logits(stop_x, w1.value, b1.value, w2.value, b2.value), stop_y,
-                                 stop_weight);
+    const double loss =
+        log_loss(logits(stop_x, w1.value, b1.value, w2.value, b2.value), stop_y, stop_weight);
     if (!std::isfinite(loss)) {
       throw NumericalError(cat("[", kFit, "] the loss became ", loss, " in pass ", epoch,
                                "; lower the learning rate"));

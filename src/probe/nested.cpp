@@ -170,8 +170,7 @@ NestedScores nested_linear(const NestedTask& task, const FitsWithout& fits_witho
           }
         }
         if (t < task.calibrated) {
-          curves[t] =
-              fit_platt({from + (out.settings[t][k] * tracks + t) * rest, rest}, labels);
+          curves[t] = fit_platt({from + (out.settings[t][k] * tracks + t) * rest, rest}, labels);
         }
       }
     }
@@ -271,8 +270,8 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
   const std::size_t folds = task.fold_count, n = task.folds.size();
   const std::size_t settings = fitter.settings();
   if (settings == 0) {
-    throw InvalidArgument(cat("[probe.evaluate] expected ", fitter.name(),
-                              " to have at least one setting, got 0"));
+    throw InvalidArgument(
+        cat("[probe.evaluate] expected ", fitter.name(), " to have at least one setting, got 0"));
   }
   const Layout layout(task);
   NestedScores out = empty_scores(task);
@@ -294,8 +293,7 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
   };
   std::vector<at::Tensor> rows;
   for (std::size_t f = 0; f < folds; ++f) {
-    rows.push_back(
-        task.rows.index_select(0, index_of(layout.of_fold[f]).to(task.rows.device())));
+    rows.push_back(task.rows.index_select(0, index_of(layout.of_fold[f]).to(task.rows.device())));
   }
   const auto checked = [&](const at::Tensor& scores, std::int64_t want) {
     if (!scores.defined() || scores.numel() != want) {

@@ -86,8 +86,7 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
                   const std::string& site, const std::string& concept_name,
                   const ResidualOptions& options) {
   const auto n = raw.gg[0][0].item<double>();
-  const at::Tensor t =
-      centring(raw.gg[0].narrow(0, 2, q).div(n), options.interactions && q > 0);
+  const at::Tensor t = centring(raw.gg[0].narrow(0, 2, q).div(n), options.interactions && q > 0);
   const at::Tensor gg = at::mm(at::mm(t, raw.gg), t.t()), gh = at::mm(t, raw.gh);
   // Frisch & Waugh: first what the other columns explain of c, then c's coefficient
   const std::int64_t m = gg.size(0);
@@ -129,15 +128,14 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
   report.shrinkage =
       options.shrinkage >= 0 ? options.shrinkage : estimated_shrinkage(covariance, n);
   const auto d = covariance.size(0);
-  const double level =
-      covariance.diagonal().sum().item<double>() / static_cast<double>(d);
+  const double level = covariance.diagonal().sum().item<double>() / static_cast<double>(d);
   covariance.mul_(1 - report.shrinkage).diagonal().add_(report.shrinkage * level);
   const auto [factor, info] = at::linalg_cholesky_ex(covariance);
   const auto most = factor.diagonal().max().item<double>();
   const auto least = factor.diagonal().min().item<double>();
   if (info.item<std::int64_t>() != 0 || !(least * least > 1e-13 * most * most)) {
-    throw NumericalError(cat("[", kWhere, "] the residual covariance of ", report.rows,
-                             " rows x ", d, " at ", site,
+    throw NumericalError(cat("[", kWhere, "] the residual covariance of ", report.rows, " rows x ",
+                             d, " at ", site,
                              " is singular; leave the shrinkage to be estimated, or raise it"));
   }
   report.rank = d;
@@ -229,9 +227,9 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
   const at::Tensor shift = x.mean(0);
   const at::Tensor h = x.sub(shift);
 
-  ResidualFits out{.full = {.direction = Direction("", at::ones({1}, at::kDouble),
-                                                   at::ones({1}, at::kDouble),
-                                                   at::ones({1}, at::kDouble), 1, 0, 1)}};
+  ResidualFits out{
+      .full = {.direction = Direction("", at::ones({1}, at::kDouble), at::ones({1}, at::kDouble),
+                                      at::ones({1}, at::kDouble), 1, 0, 1)}};
   out.positions = at::full({length(dataset.rows())}, std::nan(""), at::kDouble);
   if (options.folds == 0) {
     out.full = solve(products_of(g, h), shift, q, site, concept_name, options);
@@ -255,9 +253,8 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
       Products rest = sum;
       rest.add(parts[f], -1);
       out.held_out.push_back(solve(rest, shift, q, site, concept_name, options));
-      out.positions.index_put_(
-          {index.index_select(0, picks[f])},
-          out.held_out.back().direction.position(x.index_select(0, picks[f])));
+      out.positions.index_put_({index.index_select(0, picks[f])},
+                               out.held_out.back().direction.position(x.index_select(0, picks[f])));
     }
   }
   std::set<std::int64_t> different;

@@ -27,9 +27,11 @@ struct Measured {
 };
 // AUROC of a fresh probe on held-out rows after a rank-1 erasure, by units a column: simulated at
 // d = 768 and d = 64.
-constexpr std::array<Measured, 5> kWide{
-    {{150.0 / 768, .99}, {400.0 / 768, .95}, {1500.0 / 768, .79}, {4000.0 / 768, .67},
-     {12000.0 / 768, .58}}};
+constexpr std::array<Measured, 5> kWide{{{150.0 / 768, .99},
+                                         {400.0 / 768, .95},
+                                         {1500.0 / 768, .79},
+                                         {4000.0 / 768, .67},
+                                         {12000.0 / 768, .58}}};
 constexpr std::array<Measured, 4> kNarrow{
     {{150.0 / 64, .69}, {300.0 / 64, .66}, {600.0 / 64, .62}, {1000.0 / 64, .60}}};
 
@@ -39,8 +41,8 @@ double interpolate(const Table& table, double ratio) {
   for (std::size_t i = 1; i < table.size(); ++i) {
     const Measured &a = table[i - 1], &b = table[i];
     if (ratio > b.units_per_column) continue;
-    const double t = std::log(ratio / a.units_per_column) /
-                     std::log(b.units_per_column / a.units_per_column);
+    const double t =
+        std::log(ratio / a.units_per_column) / std::log(b.units_per_column / a.units_per_column);
     return a.auroc + t * (b.auroc - a.auroc);
   }
   // beyond what was measured the excess over .5 falls like 1 / sqrt(n)
@@ -57,8 +59,7 @@ std::string number(double value) {
 }  // namespace
 
 SamplePlan plan_sample(const SampleSize& size) {
-  if (size.width < 1 || size.positive_units > size.units ||
-      size.test_positives > size.test_units) {
+  if (size.width < 1 || size.positive_units > size.units || size.test_positives > size.test_units) {
     throw InvalidArgument(cat("[probe.plan_sample] expected width >= 1 and positives among the ",
                               "units, got width ", size.width, ", ", size.positive_units, " of ",
                               size.units, " and ", size.test_positives, " of ", size.test_units));
@@ -69,8 +70,8 @@ SamplePlan plan_sample(const SampleSize& size) {
   plan.most_columns = static_cast<std::int64_t>(size.units / kUnitsPerColumn);
   const double ratio = static_cast<double>(size.units) / static_cast<double>(width);
   // between the two widths that were measured, the nearer on a logarithmic scale
-  plan.expected_erased_auroc = size.width > 222 ? interpolate(kWide, ratio)
-                                                : interpolate(kNarrow, ratio);
+  plan.expected_erased_auroc =
+      size.width > 222 ? interpolate(kWide, ratio) : interpolate(kNarrow, ratio);
   const std::string& name = size.concept_name;
   plan.accepted = true;
   const auto refuse = [&](const std::string& sentence) {

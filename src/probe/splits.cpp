@@ -43,8 +43,8 @@ std::size_t count_of(const std::vector<std::int64_t>& units) {
 }  // namespace
 
 std::vector<std::int64_t> ProbeDataset::units(std::string_view level) const {
-  const auto found = std::find_if(levels_.begin(), levels_.end(),
-                                  [&](const Level& l) { return l.name == level; });
+  const auto found =
+      std::find_if(levels_.begin(), levels_.end(), [&](const Level& l) { return l.name == level; });
   if (found == levels_.end()) {
     throw InvalidArgument(cat("[probe.ProbeDataset.units] expected one of the levels ",
                               list_text(levels()), ", got ", level));

@@ -88,9 +88,7 @@ def test_mean_difference_is_the_difference_of_means():
     probe = MeanDifferenceProbe().fit(x, y)
     one, zero = x[y == "yes"].mean(0), x[y == "no"].mean(0)
     np.testing.assert_allclose(probe.coef_[0], one - zero, rtol=1e-9)
-    np.testing.assert_allclose(
-        probe.decision_function((one + zero)[None] / 2), 0, atol=1e-9
-    )
+    np.testing.assert_allclose(probe.decision_function((one + zero)[None] / 2), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=repr)
@@ -107,7 +105,11 @@ def test_numpy_and_torch_are_alike(probe, dtype):
     assert (clone(probe).fit(tensor, labels).predict(tensor) == (a.predict(array) == "yes")).all()
 
 
-@pytest.mark.parametrize("probe", [*PROBES, RidgeProbe([1.0, 100.0]), LogisticProbe([1.0, 100.0]), LeaceEraser()], ids=repr)
+@pytest.mark.parametrize(
+    "probe",
+    [*PROBES, RidgeProbe([1.0, 100.0]), LogisticProbe([1.0, 100.0]), LeaceEraser()],
+    ids=repr,
+)
 def test_a_store_is_streamed_to_the_same_result(probe, tmp_path, monkeypatch):
     from tierod.probe import estimators
 
@@ -239,7 +241,10 @@ def test_the_multi_layer_probe_reads_a_product_and_repeats_itself():
     train, test = slice(0, 1000), slice(1000, None)
     mlp = MlpProbe(hidden=32).fit(x[train], y[train], groups=np.arange(1000) // 4)
     assert roc_auc_score(y[test], mlp.decision_function(x[test])) > 0.9
-    assert roc_auc_score(y[test], RidgeProbe().fit(x[train], y[train]).decision_function(x[test])) < 0.6
+    assert (
+        roc_auc_score(y[test], RidgeProbe().fit(x[train], y[train]).decision_function(x[test]))
+        < 0.6
+    )
     again = MlpProbe(hidden=32).fit(x[train], y[train], groups=np.arange(1000) // 4)
     np.testing.assert_array_equal(again.decision_function(x), mlp.decision_function(x))
     other = MlpProbe(hidden=32, random_state=1).fit(x[train], y[train], groups=np.arange(1000) // 4)
@@ -304,7 +309,10 @@ def _initial(hidden, width, seed):
         random = tierod.CounterRandom(seed, purpose)
         reach = np.sqrt(6 / (rows + columns))
         return torch.tensor(
-            [[(2 * random.uniform(0, i, j) - 1) * reach for j in range(columns)] for i in range(rows)],
+            [
+                [(2 * random.uniform(0, i, j) - 1) * reach for j in range(columns)]
+                for i in range(rows)
+            ],
             dtype=torch.float32,
         )
 

@@ -21,7 +21,9 @@ def world(seed=0, groups=60, rows=4, width=6, effect=1.0, sites=("layers.0", "la
     wet = rng.random(len(scene)) < 0.3  # varies within scenes
     x = {}
     for site in sites:
-        x[site] = rng.normal(size=(groups, width))[scene] * 0.5 + rng.normal(size=(len(scene), width))
+        x[site] = rng.normal(size=(groups, width))[scene] * 0.5 + rng.normal(
+            size=(len(scene), width)
+        )
         x[site][:, 0] += effect * rain
         x[site][:, 1] += effect * wet
     return probe.ProbeDataset(
@@ -86,7 +88,11 @@ def test_numbers_are_those_of_the_scores(evaluated):
     data, found = evaluated
     for s, site in enumerate(data.sites):
         for c, concept in enumerate(data.concepts):
-            row, y, score = found.at(site, concept), data.labels(concept), found.scores[s, c].numpy()
+            row, y, score = (
+                found.at(site, concept),
+                data.labels(concept),
+                found.scores[s, c].numpy(),
+            )
             assert row.auroc.estimate == pytest.approx(roc_auc_score(y, score), abs=1e-12)
             assert row.auprc.estimate == pytest.approx(average_precision_score(y, score), abs=1e-12)
             interval = stats.ranking_interval(score, y, data.groups, seed=3)
@@ -131,7 +137,10 @@ def test_the_nuisance_only_probe_is_nested_ridge_on_what_goes_together(evaluated
     design = data.core.design(data.core.companions("rain")).numpy()
     n = len(data)
     want, _ = naive_nested(
-        design, data.labels("rain").astype(int), data.folds(5, seed=3), [1e-4 * n, 1e-2 * n, 0.1 * n, n]
+        design,
+        data.labels("rain").astype(int),
+        data.folds(5, seed=3),
+        [1e-4 * n, 1e-2 * n, 0.1 * n, n],
     )
     row = found.at("layers.0", "rain")
     assert row.nuisance_auroc == pytest.approx(roc_auc_score(data.labels("rain"), want), abs=1e-9)
@@ -193,7 +202,9 @@ def test_the_table_is_tidy(evaluated):
     table = found.table
     assert len(table) == 6
     assert not table.duplicated(["site", "concept"]).any()
-    assert {"auroc", "auroc_low", "auroc_high", "above_control_low", "p_max_t"} <= set(table.columns)
+    assert {"auroc", "auroc_low", "auroc_high", "above_control_low", "p_max_t"} <= set(
+        table.columns
+    )
     assert (table.p <= table.p_max_t).all()
     assert table.loc[table.concept == "rain", "auroc_low"].min() > 0.5
 
@@ -222,7 +233,9 @@ def test_random_initialisation_is_compared_pair_by_pair():
     found = probe.evaluate(trained, "ridge", random_init=untrained, permutations=0)
     row = found.at("a", "rain")
     assert row.learned.low > 0
-    same = probe.evaluate(trained, "ridge", random_init=trained, permutations=0, interval="influence")
+    same = probe.evaluate(
+        trained, "ridge", random_init=trained, permutations=0, interval="influence"
+    )
     assert same.at("a", "rain").learned.estimate == 0
     with pytest.raises(tierod.InvalidArgument, match="the same 240 rows, got 160"):
         probe.evaluate(trained, "ridge", random_init=world(groups=40))

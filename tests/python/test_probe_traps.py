@@ -229,7 +229,9 @@ def test_more_columns_than_rows_and_collinear_columns_are_told():
     data = probe.ProbeDataset(scene, sites={"wide": x}, concepts={"z": label})
     row = probe.evaluate(data, "ridge", permutations=0, **QUICK).at("wide", "z")
     assert "only 64 rows for 120 columns" in row.note
-    with pytest.raises(tierod.NumericalError, match=r"at site wide: .* singular .* raise the penalty"):
+    with pytest.raises(
+        tierod.NumericalError, match=r"at site wide: .* singular .* raise the penalty"
+    ):
         probe.evaluate(data, probe.RidgeFitter([0.0]), **QUICK)
     twice = probe.ProbeDataset(scene, sites={"twice": x[:, [0, 1, 0]]}, concepts={"z": label})
     with pytest.raises(tierod.NumericalError, match=r"at site twice: .* singular"):

@@ -139,7 +139,9 @@ def test_refusals_name_what_cannot_be_told_apart():
     data = probe.ProbeDataset(
         np.arange(400), sites={"a": rng.normal(size=(400, 3))}, concepts={"c": c, "z": z}
     )
-    with pytest.raises(tierod.InvalidArgument, match=r"variance inflation of c is \d+.* more than 3"):
+    with pytest.raises(
+        tierod.InvalidArgument, match=r"variance inflation of c is \d+.* more than 3"
+    ):
         probe.residual_direction(data, "a", "c", most_vif=3.0)
     with pytest.raises(tierod.InvalidArgument, match=r"at least 15 units with c = 1 in each cell of z, got 10 in cell 0"):  # fmt: skip # noqa: E501
         probe.residual_direction(data, "a", "c", least_cell=15)
@@ -197,7 +199,9 @@ def test_the_planner_speaks_with_numbers():
     assert enough.accepted
     assert enough.expected_erased_auroc <= 0.60
     # more units never make an erasure worse
-    curve = [_core.plan_sample("p", 768, n, 0).expected_erased_auroc for n in range(100, 60000, 997)]
+    curve = [
+        _core.plan_sample("p", 768, n, 0).expected_erased_auroc for n in range(100, 60000, 997)
+    ]
     assert (np.diff(curve) <= 1e-12).all()
     with pytest.raises(tierod.InvalidArgument, match="expected width >= 1"):
         _core.plan_sample("p", 0, 1, 0)
@@ -207,6 +211,9 @@ def test_the_planner_counts_units_of_a_split():
     data, *_ = world(groups=200, rows=3)
     split = data.split()
     plan = probe.plan_sample(data, "a", "c", splits=split)
-    units, positives = split.units[0], len(set(data.groups[(split.of_row == 0) & (data.labels("c") == 1)]))
+    units, positives = (
+        split.units[0],
+        len(set(data.groups[(split.of_row == 0) & (data.labels("c") == 1)])),
+    )
     assert f"c: {units} independent units for 5 columns" in str(plan)
     assert f"needs 150 units with c, there are {positives}" in str(plan)

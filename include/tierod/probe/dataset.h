@@ -133,8 +133,8 @@ class TIEROD_API ProbeDataset {
   /// @throws InvalidArgument if there is no such level.
   std::vector<std::int64_t> units(std::string_view level) const;
 
-  /// Deal units to folds so that rows, and the positives of each concept, are spread evenly (greedy,
-  /// rarest first); ties by `seed`.
+  /// Deal units to folds so that rows, and the positives of each concept, are spread evenly
+  /// (greedy, rarest first); ties by `seed`.
   /// @throws InvalidArgument with fewer units than folds, or fewer than 2 folds.
   std::vector<std::uint32_t> folds(std::size_t folds, std::uint64_t seed = 0,
                                    std::string_view level = "group") const;
@@ -151,8 +151,8 @@ class TIEROD_API ProbeDataset {
   ProbeDataset subset(const Splits& splits, Split which) const;
 
   /// Return columns [n, q] of nuisances and of other concepts' labels, by name, as a linear model
-  /// takes them: numeric ones standardised, cells as indicators (the first left out), unknown labels
-  /// in a column of their own; constants are left out, so q may be 0.
+  /// takes them: numeric ones standardised, cells as indicators (the first left out), unknown
+  /// labels in a column of their own; constants are left out, so q may be 0.
   /// @throws InvalidArgument on an unknown name.
   at::Tensor design(const std::vector<std::string>& names) const;
   /// Return the cell [n] of each row under a nuisance or concept (255 for unknown), by name.

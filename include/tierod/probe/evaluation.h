@@ -63,26 +63,26 @@ struct TIEROD_API EvaluationRow {
   double brier = 0;
   double ece = 0;  ///< bins of equal mass
 
-  double control_auroc = 0;             ///< of the type-keyed control task, mean over draws
-  stats::Interval above_control;        ///< paired difference to it ("selectivity")
-  double nuisance_auroc = 0;            ///< of the nuisance-only probe
-  stats::Interval above_nuisance;       ///< paired difference to it
-  double group_control_auroc = 0;       ///< of the group-keyed control task, .5 by construction
-  double memorisation_auroc = 0;        ///< the same under row-wise folds: capacity to memorise
-  stats::Interval learned;              ///< paired difference to random initialisation
-  stats::Interval above_best;           ///< to the better of the baselines there are, else to .5
+  double control_auroc = 0;        ///< of the type-keyed control task, mean over draws
+  stats::Interval above_control;   ///< paired difference to it ("selectivity")
+  double nuisance_auroc = 0;       ///< of the nuisance-only probe
+  stats::Interval above_nuisance;  ///< paired difference to it
+  double group_control_auroc = 0;  ///< of the group-keyed control task, .5 by construction
+  double memorisation_auroc = 0;   ///< the same under row-wise folds: capacity to memorise
+  stats::Interval learned;         ///< paired difference to random initialisation
+  stats::Interval above_best;      ///< to the better of the baselines there are, else to .5
   /// One-sided upper bound of it at level alpha, with twice the variance: without signal, held-out
   /// scores of different folds repeat each other's error.
   double upper = 0;
-  double equivalence_p = 1;             ///< of "less than `margin` above the better baseline"
+  double equivalence_p = 1;  ///< of "less than `margin` above the better baseline"
 
-  double p = 1;            ///< of "labels and activations are independent", this cell alone
-  double p_max_t = 1;      ///< adjusted over the sites of the concept
-  std::string p_method;    ///< "permutation" of whole groups, "sign flip", "held-out scores"
-  std::string setting;     ///< index of the setting chosen in each fold, as text
-  double condition = 1;    ///< worst of the fits
-  /// Lower bounds of `above_control` and `above_nuisance` (those there are) are above 0, that of the
-  /// AUROC above .5, and p_max_t <= alpha.
+  double p = 1;          ///< of "labels and activations are independent", this cell alone
+  double p_max_t = 1;    ///< adjusted over the sites of the concept
+  std::string p_method;  ///< "permutation" of whole groups, "sign flip", "held-out scores"
+  std::string setting;   ///< index of the setting chosen in each fold, as text
+  double condition = 1;  ///< worst of the fits
+  /// Lower bounds of `above_control` and `above_nuisance` (those there are) are above 0, that of
+  /// the AUROC above .5, and p_max_t <= alpha.
   bool encoded = false;
   std::string note;
 };
@@ -90,10 +90,10 @@ struct TIEROD_API EvaluationRow {
 /// Hold what all sites say of one concept.
 struct TIEROD_API ConceptSummary {
   std::string concept_name;
-  std::string best_site;   ///< of the largest AUROC; choose it on B, not here, to test it
+  std::string best_site;  ///< of the largest AUROC; choose it on B, not here, to test it
   double best_auroc = 0;
-  double p_max_t = 1;      ///< smallest over the sites
-  double q = 1;            ///< the same, by Benjamini-Hochberg over the concepts
+  double p_max_t = 1;  ///< smallest over the sites
+  double q = 1;        ///< the same, by Benjamini-Hochberg over the concepts
   std::size_t encoded_sites = 0;
   /// Bound of (AUROC - better baseline) at all sites together: the largest of their one-sided
   /// bounds. Each site's bound holds at level alpha, and so the bound of the true largest does; an
@@ -108,9 +108,9 @@ struct TIEROD_API Evaluation {
   std::size_t units = 0;
   EvaluationOptions options;
   std::vector<std::string> sites, concepts;
-  std::vector<EvaluationRow> rows;       ///< [sites x concepts], site by site
-  std::vector<ConceptSummary> summary;   ///< [concepts]
-  std::vector<std::string> notes;        ///< on all of it
+  std::vector<EvaluationRow> rows;      ///< [sites x concepts], site by site
+  std::vector<ConceptSummary> summary;  ///< [concepts]
+  std::vector<std::string> notes;       ///< on all of it
   at::Tensor scores;  ///< [sites, concepts, n], held out, NaN where the label is unknown, if kept
   bool complete = true;  ///< false if `progress` asked to stop
 
@@ -130,8 +130,8 @@ struct TIEROD_API Evaluation {
 /// The p of a linear probe tests mean differences of rows that were whitened without labels. For a
 /// concept that is constant within groups whole groups are permuted within strata
 /// (`stats::site_max_t`, on group means); for one that varies within groups the signs of whole
-/// groups' cross-covariances of labels and activations are flipped, the same flips at all sites. The
-/// p of another probe comes from its held-out scores, with twice the variance.
+/// groups' cross-covariances of labels and activations are flipped, the same flips at all sites.
+/// The p of another probe comes from its held-out scores, with twice the variance.
 ///
 /// @param random_init  the same rows and site names under a randomly initialised network, for
 ///                     `learned`

@@ -27,7 +27,8 @@ struct TIEROD_API ResidualOptions {
   double most_vif = 10;
   /// Refuse where a class has fewer units in a cell of what is adjusted for.
   std::size_t least_cell = 10;
-  /// Folds of units for directions that have not seen a row; 0 for none, 20 for delete-group refits.
+  /// Folds of units for directions that have not seen a row; 0 for none, 20 for delete-group
+  /// refits.
   std::size_t folds = 0;
   std::size_t least_units = 40;
   std::uint64_t seed = 0;
@@ -54,9 +55,9 @@ struct TIEROD_API ResidualFits {
 /// Fit the direction of a concept residualised on what goes with it: activations are regressed on
 /// 1, c, Z~ and c Z~ with Z~ centred, so that c's coefficient b is the average effect. The write
 /// vector is b, which moves nothing of what goes along, the read vector S^-1 b / (b' S^-1 b) with S
-/// the shrunk covariance given c and Z: r'w = 1. The read position of a row may still differ with Z:
-/// it is the effect that is adjusted, not the reading. The class positions low and high are those at the mean
-/// of Z; they differ by 1.
+/// the shrunk covariance given c and Z: r'w = 1. The read position of a row may still differ with
+/// Z: it is the effect that is adjusted, not the reading. The class positions low and high are
+/// those at the mean of Z; they differ by 1.
 ///
 /// Fits follow from sums of products by fold: no row is visited twice for K refits.
 ///

@@ -13,11 +13,11 @@ namespace tierod::probe {
 /// Say what there is for one concept at one site.
 struct TIEROD_API SampleSize {
   std::string concept_name;
-  std::int64_t width = 0;            ///< columns d, or components kept
-  std::size_t units = 0;             ///< independent units of A
-  std::size_t positive_units = 0;    ///< of them with the concept
-  std::size_t test_units = 0;        ///< of C; 0: not planned for
-  std::size_t test_positives = 0;    ///< units of C with the concept
+  std::int64_t width = 0;          ///< columns d, or components kept
+  std::size_t units = 0;           ///< independent units of A
+  std::size_t positive_units = 0;  ///< of them with the concept
+  std::size_t test_units = 0;      ///< of C; 0: not planned for
+  std::size_t test_positives = 0;  ///< units of C with the concept
 };
 
 struct TIEROD_API SamplePlan {
@@ -37,7 +37,6 @@ TIEROD_API SamplePlan plan_sample(const SampleSize& size);
 
 /// Plan for what a dataset holds; `splits` tells A from C (absent: all is A).
 TIEROD_API SamplePlan plan_sample(const ProbeDataset& dataset, const std::string& site,
-                                  const std::string& concept_name,
-                                  const Splits* splits = nullptr);
+                                  const std::string& concept_name, const Splits* splits = nullptr);
 
 }  // namespace tierod::probe

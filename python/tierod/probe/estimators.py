@@ -47,7 +47,9 @@ class StoreRows:
         self.reader, self.stream, self.site = reader, stream, site
         count = reader.row_count(stream)
         self.rows = (
-            torch.arange(count) if rows is None else torch.as_tensor(array_of(rows), dtype=torch.int64)
+            torch.arange(count)
+            if rows is None
+            else torch.as_tensor(array_of(rows), dtype=torch.int64)
         )
         widths = [
             column.width
@@ -189,7 +191,9 @@ class _LinearProbe(_BinaryProbe):
         settings = _settings(getattr(self, self._setting)) if self._setting else [0.0]
         choosing = len(settings) > 1
         folds = self.cv if choosing else 1
-        fold_of = self._fold_of(groups, labels, folds) if choosing else np.zeros(len(labels), np.int64)
+        fold_of = (
+            self._fold_of(groups, labels, folds) if choosing else np.zeros(len(labels), np.int64)
+        )
         statistics = _core.FoldStatistics(1, folds)
         z, f = torch.from_numpy(labels).unsqueeze(1), torch.from_numpy(fold_of)
         for part, batch in _batches(rows):
@@ -204,7 +208,9 @@ class _LinearProbe(_BinaryProbe):
         self.coef_ = fits.weights[0].numpy().copy()
         self.intercept_ = fits.intercepts[0].numpy().copy()
         report = fits.report(0, 0)
-        self.report_ = {name: getattr(report, name) for name in ("rows", "rank", "condition", "note")}
+        self.report_ = {
+            name: getattr(report, name) for name in ("rows", "rank", "condition", "note")
+        }
         self._keep_direction(training)
         return self
 
@@ -274,8 +280,8 @@ class _LinearProbe(_BinaryProbe):
         if write not in self.direction_:
             raise _core.NumericalError(f"[probe.direction] read' write is not positive for {write}")
         d = self.direction_[write]
-        vectors = [torch.from_numpy(d[name]) for name in ("read", "write", "mean")]
-        return Direction(site, *vectors, d["sd"], d["low"], d["high"])
+        read, pattern, mean = (torch.from_numpy(d[name]) for name in ("read", "write", "mean"))
+        return Direction(site, read, pattern, mean, d["sd"], d["low"], d["high"])
 
 
 class RidgeProbe(_LinearProbe):
@@ -507,7 +513,8 @@ class LeaceEraser(OneToOneFeatureMixin, TransformerMixin, _Checked):  # type: ig
         self.mean_, self.rank_ = eraser.mean.numpy(), eraser.rank
         report = eraser.report
         self.report_ = {
-            name: getattr(report, name) for name in ("rows", "rank", "condition", "shrinkage", "note")
+            name: getattr(report, name)
+            for name in ("rows", "rank", "condition", "shrinkage", "note")
         }
         return self
 

@@ -66,7 +66,9 @@ def estimator_fitter(estimators: Any, name: str | None = None) -> RowFitter:
         params = estimator.get_params()
         if "random_state" in params and params["random_state"] is None:
             estimator.set_params(random_state=seed % 2**32)
-        extra = {"groups": groups} if "groups" in inspect.signature(estimator.fit).parameters else {}
+        extra = (
+            {"groups": groups} if "groups" in inspect.signature(estimator.fit).parameters else {}
+        )
         estimator.fit(numpy(rows), labels.astype(np.int64), **extra)
 
         def score(test: torch.Tensor) -> torch.Tensor:
@@ -130,12 +132,35 @@ class Evaluation:
         """A row a site and concept; an interval is three columns: x, x_low, x_high."""
         import pandas as pd
 
-        plain = (
-            "rows positives units positive_units auroc auprc balanced_accuracy log_loss brier ece "
-            "control_auroc above_control nuisance_auroc above_nuisance group_control_auroc "
-            "memorisation_auroc learned above_best upper equivalence_p p p_max_t p_method setting "
-            "condition encoded note"
-        ).split()
+        plain = [
+            "rows",
+            "positives",
+            "units",
+            "positive_units",
+            "auroc",
+            "auprc",
+            "balanced_accuracy",
+            "log_loss",
+            "brier",
+            "ece",
+            "control_auroc",
+            "above_control",
+            "nuisance_auroc",
+            "above_nuisance",
+            "group_control_auroc",
+            "memorisation_auroc",
+            "learned",
+            "above_best",
+            "upper",
+            "equivalence_p",
+            "p",
+            "p_max_t",
+            "p_method",
+            "setting",
+            "condition",
+            "encoded",
+            "note",
+        ]
         records = []
         for cell in self.core.rows:
             record: dict[str, Any] = {"site": cell.site, "concept": cell.concept_name}
@@ -154,7 +179,7 @@ class Evaluation:
         """A row a concept: best site, p over the sites, q over the concepts, bound of absence."""
         import pandas as pd
 
-        names = "best_site best_auroc p_max_t q encoded_sites upper not_encoded".split()
+        names = ["best_site", "best_auroc", "p_max_t", "q", "encoded_sites", "upper", "not_encoded"]
         return pd.DataFrame.from_records(
             [
                 {"concept": s.concept_name, **{name: getattr(s, name) for name in names}}
@@ -162,7 +187,9 @@ class Evaluation:
             ]
         )
 
-    def plot(self, value: str = "auroc", *, ax: Axes | None = None, annotate: bool | None = None) -> Axes:
+    def plot(
+        self, value: str = "auroc", *, ax: Axes | None = None, annotate: bool | None = None
+    ) -> Axes:
         """Draw a heat map sites x concepts of a column of `table`; a dot marks encoded cells.
 
         AUROCs are shown around .5, differences around 0, so that no colour means nothing.

@@ -24,9 +24,9 @@ def array_of(values: Any) -> npt.NDArray[Any]:
 def unknown_of(array: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Return where a label is missing: NaN, None, or the 255 of integers."""
     if array.dtype.kind == "f":
-        return np.isnan(array)
+        return np.asarray(np.isnan(array), bool)
     if array.dtype.kind in "iu":
-        return array == UNKNOWN
+        return np.asarray(array == UNKNOWN, bool)
     if array.dtype.kind == "O":
         return np.array([x is None or bool(x != x) for x in array.ravel()]).reshape(array.shape)
     return np.zeros(array.shape, bool)

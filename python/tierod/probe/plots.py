@@ -33,7 +33,9 @@ def short_names(sites: list[str]) -> tuple[list[str], str]:
     same = len({len(p) for p in pieces}) == 1 and all(
         len({p[i] for p in pieces}) == 1 for i in range(0, len(first), 2)
     )
-    differing = [i for i in range(1, len(first), 2) if len({p[i] for p in pieces}) > 1] if same else []
+    differing = (
+        [i for i in range(1, len(first), 2) if len({p[i] for p in pieces}) > 1] if same else []
+    )
     if len(sites) < 2 or len(differing) != 1:
         return sites, "site"
     [at] = differing
@@ -103,5 +105,5 @@ def heat_map(
                  f"{evaluation.core.level}; {mark}: above both baselines", fontsize=9, loc="left")  # fmt: skip
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
     bar.set_label(_LABELS.get(value, value.replace("_", " ")), fontsize=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return ax

@@ -115,8 +115,8 @@ TEST(Evaluation, ScoresAreOnTheScaleOfTheTrainingRows) {
     for (std::size_t i = 0; i < folds.size(); ++i) {
       if (folds[i] != k) continue;
       const auto row = static_cast<std::int64_t>(i);
-      EXPECT_NEAR(found.scores[0][0][row].item<double>(),
-                  (x[row][0].item<double>() - middle) / sd, 1e-10);
+      EXPECT_NEAR(found.scores[0][0][row].item<double>(), (x[row][0].item<double>() - middle) / sd,
+                  1e-10);
     }
   }
 }
@@ -141,8 +141,9 @@ TEST(Evaluation, NamesTheSiteWhereALateRowIsNotFinite) {
     x[17][1].fill_(std::nan(""));
     return x;
   });
-  EXPECT_NE(message_of<NumericalError>([&] { evaluate(data, RidgeFitter({1}), kQuick); })
-                .find("site late, row 17"),
+  EXPECT_NE(message_of<NumericalError>([&] {
+              evaluate(data, RidgeFitter({1}), kQuick);
+            }).find("site late, row 17"),
             std::string::npos);
 }
 
@@ -209,11 +210,10 @@ TEST(ResidualDirection, MovesWhatItReadsByOne) {
 
 TEST(MlpFitter, IsTheSameFromItsState) {
   const ProbeDataset data = dataset();
-  const MlpModel model = MlpFitter({.hidden = 4, .epochs = 5})
-                             .fit_model({.rows = data.site("a"),
-                                         .labels = data.labels("c"),
-                                         .groups = data.groups()},
-                                        0);
+  const MlpModel model =
+      MlpFitter({.hidden = 4, .epochs = 5})
+          .fit_model({.rows = data.site("a"), .labels = data.labels("c"), .groups = data.groups()},
+                     0);
   EXPECT_TRUE(at::allclose(MlpModel(model.state()).scores(data.site("a")),
                            model.scores(data.site("a")), 0, 0));
   auto state = model.state();
