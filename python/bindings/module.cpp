@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_module_hook(m);
   tierod::bindings::bind_store(m);
   tierod::bindings::bind_store_maintenance(m);
+  tierod::bindings::bind_evaluation(m);
 }

@@ -9,8 +9,8 @@
 
 namespace tierod::internal {
 
-/// Rank many scores of one length, to choose among settings: AUROC in f32 by a radix sort, about ten
-/// times faster than a comparison sort. Ties count half. What is reported goes through
+/// Rank many scores of one length, to choose among settings: AUROC in f32 by a radix sort, about
+/// ten times faster than a comparison sort. Ties count half. What is reported goes through
 /// `stats::auroc`.
 class QuickAuroc {
  public:
