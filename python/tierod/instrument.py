@@ -1,7 +1,7 @@
 """Sessions on PyTorch modules that tierod does not own.
 
 `instrument(module)` says where sites are; it changes nothing. When a session opens, forward hooks
-are installed by handle for the sites that it asks for, and removed when it closes.
+are put on for the sites that it asks for, and taken off when it closes.
 """
 
 from __future__ import annotations
@@ -309,7 +309,9 @@ class _ModuleSessionMethods(_SessionMethods):
         return [name for name in names if name not in late]
 
     def _before_change(self, pattern: str) -> None:
-        self._on.matching(pattern)  # unknown names end here, before anything is kept
+        self._on.matching(pattern)
+
+    def _after_change(self, pattern: str) -> None:
         self._patterns.append(pattern)
         if self._core().is_open:
             self._install(pattern)

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/text_internal.h"
 #include "hook/intervention_internal.h"
@@ -81,6 +82,32 @@ void check_replacement(const at::Tensor& values, const at::Tensor& part, const s
 }
 
 namespace {
+
+double largest_of(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kHalf:
+      return std::numeric_limits<at::Half>::max();
+    case at::kBFloat16:
+      return std::numeric_limits<at::BFloat16>::max();
+    case at::kFloat:
+      return std::numeric_limits<float>::max();
+    default:
+      return std::numeric_limits<double>::max();
+  }
+}
+
+/// A dose that is too large for the dtype gives Inf, and the model goes on with it without a word.
+void check_stays_finite(const at::Tensor& before, const at::Tensor& after,
+                        const std::string& where) {
+  const at::Tensor finite = at::isfinite(after.detach());
+  if (finite.all().item<bool>()) return;
+  if (!at::isfinite(before.detach()).logical_and(finite.logical_not()).any().item<bool>()) return;
+  throw NumericalError(cat(where, " the edit makes finite values NaN or infinite: in ",
+                           after.scalar_type(), " the largest is ",
+                           largest_of(after.scalar_type()),
+                           ". Make the dose smaller, or run the model in a wider dtype; if the "
+                           "activation itself holds NaN or Inf, select the tokens without them"));
+}
 
 void check_token_lengths(std::int64_t donor, std::int64_t here, const std::string& where) {
   if (donor == here) return;
@@ -214,6 +241,8 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
                                   " on the last axis, got shape ", part.sizes()));
       }
       check_replacement(values, part, where, "a replacement");
+      // Finite when it was given, and perhaps not in the site's dtype.
+      if (impl.broadcast && !impl.allow_nonfinite) check_stays_finite(source, values, where);
       break;
     }
     case Intervention::Kind::replace_by_event:
@@ -223,6 +252,7 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
       break;
     case Intervention::Kind::affine:
       values = apply_affine(impl.affine, part, region, where);
+      check_stays_finite(part, values, where);
       break;
     case Intervention::Kind::gather_rows: {
       const std::int64_t axis = region.axes.rows;

@@ -52,6 +52,8 @@ class TIEROD_API Intervention {
     at::Tensor mean{};    ///< mu [d]; undefined: 0
     double scale = 1.0;   ///< a
   };
+  /// At the site it is a NumericalError if a finite activation becomes NaN or infinite, as a large
+  /// dose does in f16.
   /// @throws InvalidArgument if shapes do not fit, NumericalError on NaN or Inf.
   static Intervention affine(Affine affine);
 
