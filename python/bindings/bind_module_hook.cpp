@@ -147,8 +147,7 @@ class ModuleHook {
 /// One side of a ModuleHook as Python calls it. It has no references that a cycle could go through,
 /// and so the garbage collector need not look at it.
 struct HookFunction {
-  PyObject_HEAD
-  vectorcallfunc call;
+  PyObject_HEAD vectorcallfunc call;
   PyObject* owner;  // keeps `hook`
   const ModuleHook* hook;
 };
@@ -221,10 +220,9 @@ PyTypeObject* function_type() {
                                   {Py_tp_members, members},
                                   {Py_tp_methods, methods},
                                   {0, nullptr}};
-    static PyType_Spec spec = {"tierod._core.HookFunction", sizeof(HookFunction), 0,
-                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL |
-                                   Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                               slots};
+    static PyType_Spec spec = {
+        "tierod._core.HookFunction", sizeof(HookFunction), 0,
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
     PyObject* made = PyType_FromSpec(&spec);
     if (made == nullptr) throw py::error_already_set();
     return reinterpret_cast<PyTypeObject*>(made);

@@ -103,8 +103,7 @@ void check_stays_finite(const at::Tensor& before, const at::Tensor& after,
   if (finite.all().item<bool>()) return;
   if (!at::isfinite(before.detach()).logical_and(finite.logical_not()).any().item<bool>()) return;
   throw NumericalError(cat(where, " the edit makes finite values NaN or infinite: in ",
-                           after.scalar_type(), " the largest is ",
-                           largest_of(after.scalar_type()),
+                           after.scalar_type(), " the largest is ", largest_of(after.scalar_type()),
                            ". Make the dose smaller, or run the model in a wider dtype; if the "
                            "activation itself holds NaN or Inf, select the tokens without them"));
 }
@@ -231,9 +230,7 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
       const at::Tensor source = impl.source.to(x.device());
       if (!impl.broadcast) {
         values = donor_part(source, x, region, part, where);
-      } else if (source.dim() == 0) {
-        values = source.to(x.scalar_type()).expand(part.sizes());
-      } else if (part.dim() > 0 && source.size(0) == part.size(-1)) {
+      } else if (source.dim() == 0 || (part.dim() > 0 && source.size(0) == part.size(-1))) {
         // A broadcast vector is a statistic, kept in f64 as a rule: round it to the site's dtype.
         values = source.to(x.scalar_type()).expand(part.sizes());
       } else {
@@ -287,7 +284,7 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
 
 }  // namespace internal
 
-Intervention Intervention::replace(at::Tensor source, bool allow_nonfinite) {
+Intervention Intervention::replace(const at::Tensor& source, bool allow_nonfinite) {
   need_floating(source, "replace", "source");
   if (!allow_nonfinite) internal::check_finite(source, "[hook.Intervention.replace]", "the source");
   Impl impl{.kind = Kind::replace};
@@ -296,7 +293,7 @@ Intervention Intervention::replace(at::Tensor source, bool allow_nonfinite) {
   return Intervention(std::make_shared<const Impl>(std::move(impl)));
 }
 
-Intervention Intervention::replace_broadcast(at::Tensor source, bool allow_nonfinite) {
+Intervention Intervention::replace_broadcast(const at::Tensor& source, bool allow_nonfinite) {
   need_floating(source, "replace_broadcast", "source");
   if (source.dim() > 1) {
     throw InvalidArgument(

@@ -57,8 +57,8 @@ struct Sizes {
   std::int64_t layers, width, heads, mlp, vocab, tokens, batch;
 };
 
-/// x w + b. Where PyTorch has MKL, a large w is brought into the order that MKL's product reads once,
-/// for inputs of `rows` rows, as torch.compile does with frozen weights.
+/// x w + b. Where PyTorch has MKL, a large w is brought into the order that MKL's product reads
+/// once, for inputs of `rows` rows, as torch.compile does with frozen weights.
 class Linear {
  public:
   Linear(const Tensor& w, std::optional<Tensor> b, std::int64_t rows)

@@ -319,6 +319,7 @@ def test_a_pattern_means_the_same_sites_each_time():
     assert list(on.matching("@*:out")) == [name for name in on.names() if name.endswith(":out")]
     assert on.matching("@*:out") is on.matching("@*:out")
     for i in range(300):
-        assert list(on.matching("@{0..%d}:out" % (2 + i))) == ["@0:out", "@1:out", "@2:out"]
+        pattern = f"@{{0..{2 + i}}}:out"
+        assert list(on.matching(pattern)) == ["@0:out", "@1:out", "@2:out"]
     with pytest.raises(tierod.SiteError, match="nearest"):
         on.matching("@3:out")

@@ -37,9 +37,9 @@ class TIEROD_API Intervention {
   /// whole tensor at the site (then the same part of it is taken).
   /// @throws NumericalError at construction if the source holds NaN or Inf, unless
   /// `allow_nonfinite`.
-  static Intervention replace(at::Tensor source, bool allow_nonfinite = false);
+  static Intervention replace(const at::Tensor& source, bool allow_nonfinite = false);
   /// Replace the selected part by `source` broadcast over the leading axes: a scalar, or [d].
-  static Intervention replace_broadcast(at::Tensor source, bool allow_nonfinite = false);
+  static Intervention replace_broadcast(const at::Tensor& source, bool allow_nonfinite = false);
   /// Replace at every event by what `donors` holds for the same site and event.
   /// At the site it is a SiteError if the donors lack the event, an InvalidArgument if token
   /// lengths differ.
