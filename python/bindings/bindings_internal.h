@@ -75,6 +75,8 @@ auto travelling(Act&& act) {
 void bind_core(py::module_& m);
 void bind_stats(py::module_& m);
 void bind_resampling(py::module_& m);
+void bind_probe(py::module_& m);
+void bind_evaluation(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
 void bind_store(py::module_& m);

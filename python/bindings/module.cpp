@@ -5,8 +5,10 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_core(m);
   tierod::bindings::bind_stats(m);
   tierod::bindings::bind_resampling(m);
+  tierod::bindings::bind_probe(m);
   tierod::bindings::bind_hook(m);
   tierod::bindings::bind_module_hook(m);
   tierod::bindings::bind_store(m);
   tierod::bindings::bind_store_maintenance(m);
+  tierod::bindings::bind_evaluation(m);
 }

@@ -27,12 +27,23 @@ __all__: list[str] = [
     "CaptureSink",
     "ClassSums",
     "ClusterDesign",
+    "ConceptSummary",
+    "Conclusion",
     "CounterRandom",
     "CrossMoments",
+    "CrossValidation",
+    "Direction",
     "Equivalence",
+    "Eraser",
+    "ErasureCheck",
     "Error",
+    "Evaluation",
+    "EvaluationOptions",
+    "EvaluationRow",
     "Event",
+    "FitReport",
     "FoldMoments",
+    "FoldStatistics",
     "GroupPermutation",
     "GroupPlan",
     "HookAborted",
@@ -42,24 +53,44 @@ __all__: list[str] = [
     "InvalidArgument",
     "IoError",
     "Labels",
+    "LdaFitter",
+    "LeaceFitter",
+    "LinearFits",
+    "LinearFitter",
+    "LogisticFits",
+    "LogisticFitter",
     "MaxT",
+    "MeanDifferenceFitter",
     "MergeReport",
+    "MlpFitter",
+    "MlpModel",
+    "MlpOptions",
     "ModuleHook",
     "Moments",
     "MomentsSink",
+    "Nuisance",
+    "NuisanceKind",
     "NumericalError",
+    "OracleEraser",
     "OutOfRange",
     "PermutationOptions",
     "PermutationResult",
     "PermutationUnit",
     "PhaseScope",
     "PlanEntry",
+    "Precision",
+    "ProbeDataset",
     "ProcessSession",
     "RankingMeasure",
     "RankingMethod",
     "RankingOptions",
     "RecoverReport",
     "RefitInterval",
+    "ResidualFit",
+    "ResidualFits",
+    "RidgeFitter",
+    "RowFitter",
+    "SamplePlan",
     "Session",
     "Site",
     "SiteColumn",
@@ -67,15 +98,20 @@ __all__: list[str] = [
     "SiteMaxT",
     "SitePattern",
     "SiteTable",
+    "Splits",
+    "StandardisedFitter",
     "StateError",
     "StorePlan",
     "StoreSink",
     "StoreStat",
     "StreamSpec",
     "Suspend",
+    "Targets",
+    "TrainingStatistics",
     "Trend",
     "TrendMethod",
     "VerifyReport",
+    "WritePattern",
     "WriterStats",
     "auprc",
     "auroc",
@@ -93,17 +129,23 @@ __all__: list[str] = [
     "cluster_mean_sd",
     "cluster_t_interval",
     "cluster_tost",
+    "conclude",
+    "control_labels",
+    "cross_validate",
     "default_layout",
     "delete_group_refits",
     "delete_group_variance",
     "energy_distance",
     "energy_distance_test",
     "equivalence_power",
+    "fit_linear",
+    "fold_auroc",
     "fold_of_group",
     "get_labels",
     "groups_for_effect",
     "groups_for_equivalence",
     "has_store",
+    "held_out_scores",
     "holm",
     "hook_point",
     "influence_interval",
@@ -122,13 +164,16 @@ __all__: list[str] = [
     "permutation_test",
     "permutations_needed",
     "philox4x32",
+    "plan_sample",
     "plan_store",
     "pooled_copy",
+    "probe_direction",
     "ranking_difference",
     "ranking_interval",
     "ratio_of_sums",
     "recover_store",
     "refit_interval",
+    "ridge_direction",
     "row_table_bytes",
     "run_completed",
     "run_started",
@@ -146,6 +191,8 @@ __all__: list[str] = [
     "t_test_power",
     "tost",
     "tost_between",
+    "training_statistics",
+    "verify_erasure",
     "verify_store",
     "version",
 ]
@@ -835,6 +882,417 @@ class SiteMaxT:
     @property
     def threshold(self) -> numpy.typing.NDArray[numpy.float64]: ...
 
+class FitReport:
+    """
+    How well conditioned a fit was, and whether it is one.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def condition(self) -> float: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def excess(self) -> float: ...
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def separated(self) -> bool: ...
+    @property
+    def shrinkage(self) -> float: ...
+
+class Precision:
+    """
+    Members:
+
+      automatic
+
+      f32
+
+      f64
+    """
+
+    __members__: typing.ClassVar[dict[str, Precision]]
+    automatic: typing.ClassVar[Precision]
+    f32: typing.ClassVar[Precision]
+    f64: typing.ClassVar[Precision]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class Targets:
+    """
+    Members:
+
+      labels
+
+      reals
+    """
+
+    __members__: typing.ClassVar[dict[str, Targets]]
+    labels: typing.ClassVar[Targets]
+    reals: typing.ClassVar[Targets]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class TrainingStatistics:
+    """
+    What linear probes of some targets need of their training rows.
+    """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def cross(self) -> torch.Tensor: ...
+    @property
+    def has_labels(self) -> bool: ...
+    @property
+    def mean(self) -> torch.Tensor: ...
+    @property
+    def means(self) -> torch.Tensor: ...
+    @property
+    def ones(self) -> torch.Tensor: ...
+    @property
+    def rounding(self) -> float: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def scatter(self) -> torch.Tensor: ...
+    @property
+    def target_mean(self) -> torch.Tensor: ...
+    @property
+    def which(self) -> list[int]: ...
+    @property
+    def width(self) -> int: ...
+
+class FoldStatistics:
+    """
+    Statistics of one pass over rows, from which every linear probe follows for every held-out fold.
+    """
+    def __init__(
+        self,
+        concepts: typing.SupportsInt | typing.SupportsIndex,
+        folds: typing.SupportsInt | typing.SupportsIndex,
+        targets: Targets = Targets.labels,
+        precision: Precision = Precision.automatic,
+    ) -> None: ...
+    def known(
+        self,
+        fold: typing.SupportsInt | typing.SupportsIndex,
+        concept_index: typing.SupportsInt | typing.SupportsIndex,
+    ) -> int:
+        """
+        Return the number of its rows with a known label.
+        """
+    def merge(self, other: FoldStatistics) -> None:
+        """
+        Add all that other has seen.
+        """
+    def rows(self, fold: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        Return the number of rows of a fold.
+        """
+    def training(
+        self, held_out: typing.SupportsInt | typing.SupportsIndex | None = None
+    ) -> TrainingStatistics:
+        """
+        Return the statistics of all folds but held_out, or of all.
+        """
+    def training_sets(
+        self, held_out: typing.SupportsInt | typing.SupportsIndex | None = None
+    ) -> list[TrainingStatistics]:
+        """
+        Return the same by sets of concepts that have the same training rows.
+        """
+    def update(self, rows: torch.Tensor, labels: torch.Tensor, folds: torch.Tensor) -> None:
+        """
+        Add rows [n, d], their labels or real targets [n, C], and folds [n].
+        """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def folds(self) -> int: ...
+    @property
+    def targets(self) -> Targets: ...
+    @property
+    def width(self) -> int: ...
+
+class LinearFits:
+    """
+    Linear probes of C concepts under P settings.
+    """
+    def report(
+        self,
+        setting: typing.SupportsInt | typing.SupportsIndex,
+        concept_index: typing.SupportsInt | typing.SupportsIndex,
+    ) -> FitReport:
+        """
+        Return the report of one fit.
+        """
+    def scores(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return the scores [P, C, n] of rows [n, d].
+        """
+    @property
+    def concepts(self) -> int: ...
+    @property
+    def intercepts(self) -> torch.Tensor: ...
+    @property
+    def reports(self) -> list[FitReport]: ...
+    @property
+    def settings(self) -> int: ...
+    @property
+    def weights(self) -> torch.Tensor: ...
+    @property
+    def width(self) -> int: ...
+
+class LinearFitter:
+    """
+    Fits linear probes from sufficient statistics.
+    """
+    def fit(self, training: TrainingStatistics) -> LinearFits:
+        """
+        Fit all concepts under all settings.
+        """
+    @property
+    def name(self) -> str: ...
+
+class RidgeFitter(LinearFitter):
+    """
+    Ridge regression of labels.
+    """
+    def __init__(
+        self, penalties: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+
+class LdaFitter(LinearFitter):
+    """
+    Linear discriminant analysis.
+    """
+    def __init__(
+        self, shrinkages: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+
+class MeanDifferenceFitter(LinearFitter):
+    """
+    The direction between class means.
+    """
+    def __init__(self) -> None: ...
+
+class CrossValidation:
+    """
+    Fits without each fold, and their scores.
+    """
+    @property
+    def auroc(self) -> torch.Tensor: ...
+    @property
+    def fits(self) -> list[LinearFits]: ...
+    @property
+    def scores(self) -> torch.Tensor: ...
+
+class LogisticFits:
+    """
+    Fits on all rows and without each fold.
+    """
+    @property
+    def all(self) -> LinearFits: ...
+    @property
+    def without(self) -> list[LinearFits]: ...
+
+class LogisticFitter:
+    """
+    Logistic regression of many concepts at once.
+    """
+    def __init__(
+        self,
+        penalties: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+        tolerance: typing.SupportsFloat | typing.SupportsIndex = 1e-07,
+        max_iterations: typing.SupportsInt | typing.SupportsIndex = 100,
+        precision: Precision = Precision.automatic,
+    ) -> None: ...
+    def fit(self, rows: torch.Tensor, labels: torch.Tensor) -> LinearFits:
+        """
+        Fit labels [n, C] on all rows [n, d].
+        """
+    def fit_folds(
+        self,
+        rows: torch.Tensor,
+        labels: torch.Tensor,
+        folds: torch.Tensor,
+        fold_count: typing.SupportsInt | typing.SupportsIndex,
+    ) -> LogisticFits:
+        """
+        Fit on all rows, and without each fold.
+        """
+    @property
+    def penalties(self) -> list[float]: ...
+
+class Direction:
+    """
+    A direction with separate read and write vectors, read' write = 1.
+    """
+    def __init__(
+        self,
+        site: str,
+        read: torch.Tensor,
+        write: torch.Tensor,
+        mean: torch.Tensor,
+        sd: typing.SupportsFloat | typing.SupportsIndex,
+        low: typing.SupportsFloat | typing.SupportsIndex,
+        high: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def ablate(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return rows moved to position 0.
+        """
+    def add(
+        self, rows: torch.Tensor, dose: typing.SupportsFloat | typing.SupportsIndex
+    ) -> torch.Tensor:
+        """
+        Return rows moved by dose standard deviations.
+        """
+    def position(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return read'(h - mean) [n].
+        """
+    def swap(self, rows: torch.Tensor, to_high: bool) -> torch.Tensor:
+        """
+        Return rows moved to the position of the other class.
+        """
+    @property
+    def high(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def mean(self) -> torch.Tensor: ...
+    @property
+    def read(self) -> torch.Tensor: ...
+    @property
+    def sd(self) -> float: ...
+    @property
+    def site(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def write(self) -> torch.Tensor: ...
+
+class Eraser:
+    """
+    An affine map after which no linear function reads a concept.
+    """
+    def __repr__(self) -> str: ...
+    def apply(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return erased rows [n, d].
+        """
+    @property
+    def left(self) -> torch.Tensor: ...
+    @property
+    def mean(self) -> torch.Tensor: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def report(self) -> FitReport: ...
+    @property
+    def right(self) -> torch.Tensor: ...
+    @property
+    def width(self) -> int: ...
+
+class OracleEraser:
+    """
+    Removes concepts that are given along with rows.
+    """
+    def apply(self, rows: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """
+        Return erased rows [n, d], given their concepts z [n, k].
+        """
+    @property
+    def mean(self) -> torch.Tensor: ...
+    @property
+    def report(self) -> FitReport: ...
+    @property
+    def slope(self) -> torch.Tensor: ...
+    @property
+    def width(self) -> int: ...
+
+class LeaceFitter:
+    """
+    Fits least-squares concept erasure.
+    """
+    def __init__(self, precision: Precision = Precision.automatic) -> None: ...
+    def finish(
+        self,
+        shrinkage: typing.SupportsFloat | typing.SupportsIndex = -1.0,
+        tolerance: typing.SupportsFloat | typing.SupportsIndex = 1e-06,
+        columns: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+    ) -> Eraser:
+        """
+        Return the eraser of some columns of z (all); shrinkage below 0 is estimated.
+        """
+    def finish_oracle(
+        self,
+        tolerance: typing.SupportsFloat | typing.SupportsIndex = 1e-06,
+        columns: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+    ) -> OracleEraser:
+        """
+        Return the eraser that is given z along with x.
+        """
+    def merge(self, other: LeaceFitter) -> None:
+        """
+        Add all that other has seen.
+        """
+    def update(self, x: torch.Tensor, z: torch.Tensor) -> None:
+        """
+        Add rows x [n, d] and concepts z [n, k].
+        """
+    @property
+    def rows(self) -> int: ...
+
+class ErasureCheck:
+    """
+    What fresh probes still read after erasure.
+    """
+    @property
+    def after(self) -> Interval: ...
+    @property
+    def before(self) -> Interval: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def penalty(self) -> float: ...
+    @property
+    def positives(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+
 class PhaseScope:
     """
     Say in which phase and step the model is.
@@ -1486,6 +1944,532 @@ class MergeReport:
     @property
     def shards(self) -> int: ...
 
+class NuisanceKind:
+    """
+    Members:
+
+      numeric
+
+      binned
+
+      categorical
+    """
+
+    __members__: typing.ClassVar[dict[str, NuisanceKind]]
+    binned: typing.ClassVar[NuisanceKind]
+    categorical: typing.ClassVar[NuisanceKind]
+    numeric: typing.ClassVar[NuisanceKind]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class Nuisance:
+    """
+    What goes together with concepts without being one.
+    """
+    @property
+    def cell_count(self) -> int: ...
+    @property
+    def kind(self) -> NuisanceKind: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def values(self) -> numpy.typing.NDArray[numpy.float64]: ...
+
+class Splits:
+    """
+    The assignment of rows to A, B and C.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def of_row(self) -> numpy.typing.NDArray[numpy.uint8]:
+        """
+        0, 1, 2 for A, B, C [n].
+        """
+    @property
+    def units(self) -> tuple[int, int, int]: ...
+
+class ProbeDataset:
+    """
+    Activations by site with labels and groups.
+    """
+    @staticmethod
+    def _from_store(
+        reader: typing.Any,
+        stream: str,
+        sites: collections.abc.Sequence[str],
+        concepts: collections.abc.Sequence[str],
+        rows: torch.Tensor | None,
+    ) -> ProbeDataset: ...
+    def __init__(self, groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None: ...
+    def add_concept(
+        self, name: str, labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]
+    ) -> None:
+        """
+        Add labels [n] 0, 1 or 255.
+        """
+    def add_level(
+        self, name: str, ids: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]
+    ) -> None:
+        """
+        Add a level above those there.
+        """
+    def add_nuisance(
+        self,
+        name: str,
+        values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        kind: NuisanceKind,
+        bins: typing.SupportsInt | typing.SupportsIndex = 4,
+    ) -> None:
+        """
+        Add a nuisance [n].
+        """
+    def add_site(self, name: str, rows: torch.Tensor) -> None:
+        """
+        Add activations [n, d]; they are not copied.
+        """
+    def check_split(self, of_row: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]) -> None:
+        """
+        Refuse a split (0, 1, 2 a row) that parts a group or twins.
+        """
+    def companions(self, concept_name: str, with_concepts: bool = True) -> list[str]:
+        """
+        Return the names of what may go with a concept.
+        """
+    def design(self, names: collections.abc.Sequence[str]) -> torch.Tensor:
+        """
+        Return the columns [n, q] of nuisances and concepts.
+        """
+    def folds(
+        self,
+        folds: typing.SupportsInt | typing.SupportsIndex = 5,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+        level: str = "group",
+    ) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Return the fold [n] of each row.
+        """
+    def labels(self, concept_name: str) -> numpy.typing.NDArray[numpy.uint8]:
+        """
+        Return the labels [n]; 255 is unknown.
+        """
+    def level(self, least: typing.SupportsInt | typing.SupportsIndex = 40) -> str:
+        """
+        Return the highest level with so many units.
+        """
+    def set_strata(self, strata: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None:
+        """
+        Let permuted labels move only within strata.
+        """
+    def set_twins(self, twins: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None:
+        """
+        Join rows of one twin number; -1 has none.
+        """
+    def set_types(self, types: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None:
+        """
+        Set the type that control labels are keyed on.
+        """
+    def site(self, name: str) -> torch.Tensor:
+        """
+        Return the rows [n, d] of a site.
+        """
+    def split(
+        self,
+        a: typing.SupportsFloat | typing.SupportsIndex = 0.5,
+        b: typing.SupportsFloat | typing.SupportsIndex = 0.2,
+        c: typing.SupportsFloat | typing.SupportsIndex = 0.3,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+        least_units: typing.SupportsInt | typing.SupportsIndex = 40,
+        least_test_units: typing.SupportsInt | typing.SupportsIndex = 12,
+    ) -> Splits:
+        """
+        Split units at random into A, B and C.
+        """
+    def subset(self, rows: torch.Tensor) -> ProbeDataset:
+        """
+        Return the dataset of some rows.
+        """
+    def types(self) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Return the type [n] of each row; empty where there is none.
+        """
+    def units(self, level: str = "group") -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Return the unit [n] of each row.
+        """
+    @property
+    def concepts(self) -> list[str]: ...
+    @property
+    def groups(self) -> numpy.typing.NDArray[numpy.int64]: ...
+    @property
+    def levels(self) -> list[str]: ...
+    @property
+    def nuisances(self) -> list[Nuisance]: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def sites(self) -> list[str]: ...
+
+class EvaluationRow:
+    """
+    What was found of one concept at one site.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def above_best(self) -> Interval: ...
+    @property
+    def above_control(self) -> Interval: ...
+    @property
+    def above_nuisance(self) -> Interval: ...
+    @property
+    def auprc(self) -> Interval: ...
+    @property
+    def auroc(self) -> Interval: ...
+    @property
+    def balanced_accuracy(self) -> float: ...
+    @property
+    def brier(self) -> float: ...
+    @property
+    def concept_name(self) -> str: ...
+    @property
+    def condition(self) -> float: ...
+    @property
+    def control_auroc(self) -> float: ...
+    @property
+    def ece(self) -> float: ...
+    @property
+    def encoded(self) -> bool: ...
+    @property
+    def equivalence_p(self) -> float: ...
+    @property
+    def group_control_auroc(self) -> float: ...
+    @property
+    def learned(self) -> Interval: ...
+    @property
+    def log_loss(self) -> float: ...
+    @property
+    def memorisation_auroc(self) -> float: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def nuisance_auroc(self) -> float: ...
+    @property
+    def p(self) -> float: ...
+    @property
+    def p_max_t(self) -> float: ...
+    @property
+    def p_method(self) -> str: ...
+    @property
+    def positive_units(self) -> int: ...
+    @property
+    def positives(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def setting(self) -> str: ...
+    @property
+    def site(self) -> str: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def upper(self) -> float: ...
+
+class ConceptSummary:
+    """
+    What all sites say of one concept.
+    """
+    @property
+    def best_auroc(self) -> float: ...
+    @property
+    def best_site(self) -> str: ...
+    @property
+    def concept_name(self) -> str: ...
+    @property
+    def encoded_sites(self) -> int: ...
+    @property
+    def not_encoded(self) -> bool: ...
+    @property
+    def p_max_t(self) -> float: ...
+    @property
+    def q(self) -> float: ...
+    @property
+    def upper(self) -> float: ...
+
+class Conclusion:
+    """
+    Whether a concept is encoded, in words.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def concept_name(self) -> str: ...
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def sentence(self) -> str: ...
+
+class Evaluation:
+    """
+    A table of sites and concepts.
+    """
+    def __repr__(self) -> str: ...
+    def at(self, site: str, concept_name: str) -> EvaluationRow:
+        """
+        Return one cell.
+        """
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def concepts(self) -> list[str]: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def margin(self) -> float: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def probe(self) -> str: ...
+    @property
+    def rows(self) -> list[EvaluationRow]: ...
+    @property
+    def scores(self) -> torch.Tensor | None: ...
+    @property
+    def sites(self) -> list[str]: ...
+    @property
+    def summary(self) -> list[ConceptSummary]: ...
+    @property
+    def units(self) -> int: ...
+
+class StandardisedFitter(LinearFitter):
+    """
+    Fits on columns of variance 1.
+    """
+    def __init__(self, inner: typing.Any) -> None: ...
+
+class WritePattern:
+    """
+    Members:
+
+      mean_difference
+
+      covariance
+    """
+
+    __members__: typing.ClassVar[dict[str, WritePattern]]
+    covariance: typing.ClassVar[WritePattern]
+    mean_difference: typing.ClassVar[WritePattern]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class ResidualFit:
+    """
+    The direction of one fit.
+    """
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def effect(self) -> torch.Tensor: ...
+    @property
+    def report(self) -> FitReport: ...
+    @property
+    def vif(self) -> float: ...
+
+class ResidualFits:
+    """
+    A residualised direction and its refits.
+    """
+    @property
+    def folds(self) -> numpy.typing.NDArray[numpy.int64]: ...
+    @property
+    def full(self) -> ResidualFit: ...
+    @property
+    def held_out(self) -> list[ResidualFit]: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def positions(self) -> torch.Tensor: ...
+
+class SamplePlan:
+    """
+    How many independent units a direction needs.
+    """
+    def __str__(self) -> str: ...
+    @property
+    def accepted(self) -> bool: ...
+    @property
+    def expected_erased_auroc(self) -> float: ...
+    @property
+    def most_columns(self) -> int: ...
+    @property
+    def needed_units(self) -> int: ...
+    @property
+    def sentences(self) -> list[str]: ...
+
+class EvaluationOptions:
+    """
+    How to evaluate.
+    """
+
+    concepts_as_nuisances: bool
+    interval: RankingMethod
+    keep_scores: bool
+    memorisation: bool
+    def __init__(self) -> None: ...
+    @property
+    def alpha(self) -> float: ...
+    @alpha.setter
+    def alpha(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def confidence(self) -> float: ...
+    @confidence.setter
+    def confidence(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def control_draws(self) -> int: ...
+    @control_draws.setter
+    def control_draws(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def folds(self) -> int: ...
+    @folds.setter
+    def folds(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def least_units(self) -> int: ...
+    @least_units.setter
+    def least_units(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def margin(self) -> float: ...
+    @margin.setter
+    def margin(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def permutations(self) -> int: ...
+    @permutations.setter
+    def permutations(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def replicates(self) -> int: ...
+    @replicates.setter
+    def replicates(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def seed(self) -> int: ...
+    @seed.setter
+    def seed(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def threads(self) -> int: ...
+    @threads.setter
+    def threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
+class RowFitter:
+    """
+    Fits a probe that needs the rows themselves.
+    """
+    @property
+    def name(self) -> str: ...
+    @property
+    def settings(self) -> int: ...
+
+class _PythonFitter(RowFitter):
+    """
+    A probe that Python fits.
+    """
+    def __init__(
+        self, name: str, settings: typing.SupportsInt | typing.SupportsIndex, fit: typing.Any
+    ) -> None: ...
+
+class MlpOptions:
+    """
+    How to fit the multi-layer probe.
+    """
+    def __init__(self) -> None: ...
+    @property
+    def batch(self) -> int: ...
+    @batch.setter
+    def batch(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def epochs(self) -> int: ...
+    @epochs.setter
+    def epochs(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def held_out(self) -> float: ...
+    @held_out.setter
+    def held_out(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def hidden(self) -> int: ...
+    @hidden.setter
+    def hidden(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @learning_rate.setter
+    def learning_rate(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def patience(self) -> int: ...
+    @patience.setter
+    def patience(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def weight_decays(self) -> list[float]: ...
+    @weight_decays.setter
+    def weight_decays(
+        self, arg0: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+
+class MlpModel:
+    """
+    A fitted multi-layer probe.
+    """
+    def __init__(self, state: collections.abc.Mapping[str, torch.Tensor]) -> None: ...
+    def scores(self, rows: torch.Tensor) -> torch.Tensor:
+        """
+        Return the log odds [m] of rows [m, d].
+        """
+    def state(self) -> dict[str, torch.Tensor]:
+        """
+        Return the weights by name.
+        """
+    @property
+    def epochs(self) -> int: ...
+
+class MlpFitter(RowFitter):
+    """
+    A probe with one hidden layer.
+    """
+    def __init__(self, options: MlpOptions = ...) -> None: ...
+    def fit_model(
+        self,
+        rows: torch.Tensor,
+        labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+        groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+        setting: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> MlpModel:
+        """
+        Fit on rows [n, d] with labels [n] and groups [n].
+        """
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -1495,6 +2479,30 @@ def _accumulate_moments(
     arg5: bool,
     arg6: typing.SupportsInt | typing.SupportsIndex,
 ) -> FoldMoments: ...
+@typing.overload
+def _evaluate(
+    dataset: ProbeDataset,
+    fitter: LinearFitter,
+    options: EvaluationOptions,
+    random_init: ProbeDataset,
+    progress: typing.Any,
+) -> Evaluation: ...
+@typing.overload
+def _evaluate(
+    dataset: ProbeDataset,
+    fitter: RowFitter,
+    options: EvaluationOptions,
+    random_init: ProbeDataset,
+    progress: typing.Any,
+) -> Evaluation: ...
+@typing.overload
+def _evaluate(
+    dataset: ProbeDataset,
+    fitter: LogisticFitter,
+    options: EvaluationOptions,
+    random_init: ProbeDataset,
+    progress: typing.Any,
+) -> Evaluation: ...
 def _export_numpy(
     arg0: ActivationReader,
     arg1: str,
@@ -1502,6 +2510,22 @@ def _export_numpy(
     arg3: collections.abc.Sequence[str] | None,
     arg4: typing.Any,
 ) -> list[str]: ...
+def _plan_sample(
+    dataset: ProbeDataset, site: str, concept_name: str, splits: Splits
+) -> SamplePlan: ...
+def _residual_direction(
+    dataset: ProbeDataset,
+    site: str,
+    concept_name: str,
+    adjust_for: collections.abc.Sequence[str] | None,
+    interactions: bool,
+    shrinkage: typing.SupportsFloat | typing.SupportsIndex,
+    most_vif: typing.SupportsFloat | typing.SupportsIndex,
+    least_cell: typing.SupportsInt | typing.SupportsIndex,
+    folds: typing.SupportsInt | typing.SupportsIndex,
+    least_units: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> ResidualFits: ...
 def _set_labels(arg0: str, arg1: str, arg2: torch.Tensor, arg3: torch.Tensor, arg4: str) -> int: ...
 def auprc(
     scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -1629,6 +2653,33 @@ def cluster_tost(
     Test equivalence of the mean of cluster means within +-margin.
     """
 
+def conclude(linear: Evaluation, nonlinear: Evaluation = None) -> list[Conclusion]:
+    """
+    Say of each concept whether it is encoded.
+    """
+
+def control_labels(
+    keys: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    draw: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.typing.NDArray[numpy.uint8]:
+    """
+    Return the labels [n] of a control task.
+    """
+
+def cross_validate(
+    fitter: LinearFitter,
+    rows: torch.Tensor,
+    labels: torch.Tensor,
+    folds: torch.Tensor,
+    fold_count: typing.SupportsInt | typing.SupportsIndex,
+    precision: Precision = Precision.automatic,
+) -> CrossValidation:
+    """
+    Fit every fold's complement and score the fold.
+    """
+
 def default_layout(name: str, ndim: typing.SupportsInt | typing.SupportsIndex) -> str:
     """
     Return the axes, a letter each, of a tensor with ndim dimensions at a site.
@@ -1678,6 +2729,25 @@ def equivalence_power(
     Return the power of tost.
     """
 
+def fit_linear(
+    fitter: LinearFitter,
+    statistics: FoldStatistics,
+    held_out: typing.SupportsInt | typing.SupportsIndex | None = None,
+) -> LinearFits:
+    """
+    Fit all concepts under all settings without one fold, or on all rows.
+    """
+
+def fold_auroc(
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    folds: torch.Tensor,
+    fold_count: typing.SupportsInt | typing.SupportsIndex,
+) -> torch.Tensor:
+    """
+    Return the AUROC of scores within each fold [K, P, C].
+    """
+
 def fold_of_group(
     group: typing.SupportsInt | typing.SupportsIndex,
     folds: typing.SupportsInt | typing.SupportsIndex,
@@ -1720,6 +2790,13 @@ def groups_for_equivalence(
 def has_store() -> bool:
     """
     Tell whether this build has the activation store.
+    """
+
+def held_out_scores(
+    rows: torch.Tensor, folds: torch.Tensor, fits: collections.abc.Sequence[LinearFits]
+) -> torch.Tensor:
+    """
+    Return the scores [P, C, n] of rows by the fits that have not seen their fold.
     """
 
 def holm(
@@ -1857,6 +2934,18 @@ def philox4x32(
     Return one block of Philox4x32-10 (Salmon et al. 2011).
     """
 
+def plan_sample(
+    concept_name: str,
+    width: typing.SupportsInt | typing.SupportsIndex,
+    units: typing.SupportsInt | typing.SupportsIndex,
+    positive_units: typing.SupportsInt | typing.SupportsIndex,
+    test_units: typing.SupportsInt | typing.SupportsIndex = 0,
+    test_positives: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> SamplePlan:
+    """
+    Plan how many independent units a direction and its erasure need.
+    """
+
 def plan_store(
     path: str,
     streams: collections.abc.Sequence[StreamSpec],
@@ -1871,6 +2960,17 @@ def plan_store(
 def pooled_copy(x: torch.Tensor) -> torch.Tensor:
     """
     Copy into memory of the buffer pool.
+    """
+
+def probe_direction(
+    training: TrainingStatistics,
+    concept_index: typing.SupportsInt | typing.SupportsIndex,
+    read: torch.Tensor,
+    write: WritePattern = WritePattern.mean_difference,
+    site: str = "",
+) -> Direction:
+    """
+    Return the direction that reads with the weights of a linear probe.
     """
 
 def ranking_difference(
@@ -1916,6 +3016,17 @@ def refit_interval(
 ) -> RefitInterval:
     """
     Return theta +- t sqrt(V_A + V_C).
+    """
+
+def ridge_direction(
+    training: TrainingStatistics,
+    concept_index: typing.SupportsInt | typing.SupportsIndex,
+    penalty: typing.SupportsFloat | typing.SupportsIndex,
+    write: WritePattern = WritePattern.mean_difference,
+    site: str = "",
+) -> Direction:
+    """
+    Return the ridge direction of a concept.
     """
 
 def row_table_bytes() -> int:
@@ -2019,6 +3130,37 @@ def tost_between(
 ) -> Equivalence:
     """
     Test equivalence within (lower, upper).
+    """
+
+def training_statistics(
+    moments: FoldMoments,
+    site: str,
+    held_out: typing.SupportsInt | typing.SupportsIndex | None = None,
+) -> TrainingStatistics:
+    """
+    Return what linear probes need from streamed moments.
+    """
+
+def verify_erasure(
+    eraser: Eraser,
+    rows: torch.Tensor,
+    labels: torch.Tensor,
+    groups: torch.Tensor,
+    folds: typing.SupportsInt | typing.SupportsIndex = 5,
+    penalties: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [
+        0.0001,
+        0.01,
+        1.0,
+    ],
+    most: typing.SupportsFloat | typing.SupportsIndex = 0.6,
+    most_upper: typing.SupportsFloat | typing.SupportsIndex = 0.65,
+    positives: typing.SupportsInt | typing.SupportsIndex = 150,
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+    replicates: typing.SupportsInt | typing.SupportsIndex = 2000,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> ErasureCheck:
+    """
+    Refit probes on erased rows of groups that the eraser has not seen.
     """
 
 def verify_store(path: str, progress: typing.Any = None) -> VerifyReport:

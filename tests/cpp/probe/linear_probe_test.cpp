@@ -87,7 +87,7 @@ TEST(FoldStatistics, RefusesBadInput) {
   EXPECT_NE(message_of<NumericalError>([&] { s.update(bad, w.labels, w.folds); }).find("row 11"),
             std::string::npos);
   std::vector<std::uint8_t> missing = w.labels;
-  missing[7] = 255;
+  missing[7] = 2;
   EXPECT_NE(message_of<InvalidArgument>([&] {
               s.update(w.x, missing, w.folds);
             }).find("row 3, concept 1"),
@@ -111,11 +111,11 @@ TEST(FoldStatistics, RefusesBadInput) {
             std::string::npos);
 }
 
-TEST(RidgeProbe, SolvesTheNormalEquationsOfTheRows) {
+TEST(RidgeFitter, SolvesTheNormalEquationsOfTheRows) {
   const World w = world();
   const std::vector<double> penalties = {0, 0.3, 50};
   const TrainingStatistics training = statistics(w).training(0);
-  const LinearFits fits = RidgeProbe(penalties).fit(training);
+  const LinearFits fits = RidgeFitter(penalties).fit(training);
   const at::Tensor index = rows_without(w, 0);
   const at::Tensor x = w.x.index_select(0, index);
   const at::Tensor design = at::cat({x, at::ones({x.size(0), 1}, at::kDouble)}, 1);
@@ -132,15 +132,18 @@ TEST(RidgeProbe, SolvesTheNormalEquationsOfTheRows) {
       EXPECT_TRUE(at::allclose(fits.scores(x)[i][c], design.matmul(want), 1e-8, 1e-9));
     }
   }
-  EXPECT_GT(fits.reports[0].condition, fits.reports[2].condition);
-  EXPECT_EQ(fits.reports[0].rows, training.rows);
+  EXPECT_GT(fits.report(0, 1).condition, fits.report(2, 1).condition);
+  EXPECT_EQ(fits.report(0, 0).rows, training.rows);
+  EXPECT_EQ(fits.reports.size(), 6U);
+  EXPECT_THROW(fits.report(3, 0), OutOfRange);
+  EXPECT_THROW(fits.report(0, 2), OutOfRange);
 }
 
-TEST(LdaProbe, InvertsTheShrunkCovarianceWithinClasses) {
+TEST(LdaFitter, InvertsTheShrunkCovarianceWithinClasses) {
   const World w = world();
   const std::vector<double> shrinkages = {0, 0.2, 1};
   const TrainingStatistics training = statistics(w).training();
-  const LinearFits fits = LdaProbe(shrinkages).fit(training);
+  const LinearFits fits = LdaFitter(shrinkages).fit(training);
   for (std::int64_t c = 0; c < 2; ++c) {
     const at::Tensor y = w.concept_of(static_cast<std::size_t>(c));
     const at::Tensor of_one = training.means[1][c], of_zero = training.means[0][c];
@@ -163,10 +166,10 @@ TEST(LdaProbe, InvertsTheShrunkCovarianceWithinClasses) {
   }
 }
 
-TEST(MeanDifferenceProbe, PointsFromOneMeanToTheOther) {
+TEST(MeanDifferenceFitter, PointsFromOneMeanToTheOther) {
   const World w = world();
   const TrainingStatistics training = statistics(w).training(2);
-  const LinearFits fits = MeanDifferenceProbe().fit(training);
+  const LinearFits fits = MeanDifferenceFitter().fit(training);
   EXPECT_TRUE(fits.weights[0].equal(training.means[1].sub(training.means[0])));
   // half-way between the means the score is 0
   for (std::int64_t c = 0; c < 2; ++c) {
@@ -181,28 +184,28 @@ TEST(LinearProbes, RefuseSingularSystemsAndBadSettings) {
   w.x = at::cat({w.x, w.x.narrow(1, 0, 1)}, 1);  // a column twice
   const TrainingStatistics collinear = statistics(w).training();
   EXPECT_NE(message_of<NumericalError>([&] {
-              RidgeProbe({1.0, 0.0}).fit(collinear);
+              RidgeFitter({1.0, 0.0}).fit(collinear);
             }).find("raise the penalty"),
             std::string::npos);
-  EXPECT_THROW(LdaProbe({0.0}).fit(collinear), NumericalError);
-  EXPECT_NO_THROW(RidgeProbe({1.0}).fit(collinear));
-  EXPECT_NO_THROW(LdaProbe({0.1}).fit(collinear));
+  EXPECT_THROW(LdaFitter({0.0}).fit(collinear), NumericalError);
+  EXPECT_NO_THROW(RidgeFitter({1.0}).fit(collinear));
+  EXPECT_NO_THROW(LdaFitter({0.1}).fit(collinear));
   // more columns than rows: possible with a penalty, and said
   const World wide = world(40, 60);
   const TrainingStatistics few = statistics(wide).training();
-  EXPECT_THROW(RidgeProbe({0.0}).fit(few), NumericalError);
-  EXPECT_NE(RidgeProbe({1.0}).fit(few).reports[0].note.find("40 rows for 60 columns"),
+  EXPECT_THROW(RidgeFitter({0.0}).fit(few), NumericalError);
+  EXPECT_NE(RidgeFitter({1.0}).fit(few).reports[0].note.find("40 rows for 60 columns"),
             std::string::npos);
-  EXPECT_THROW(RidgeProbe({}), InvalidArgument);
-  EXPECT_THROW(RidgeProbe({-1}), InvalidArgument);
-  EXPECT_THROW(LdaProbe({1.5}), InvalidArgument);
-  const LinearFits fits = RidgeProbe({1.0}).fit(few);
+  EXPECT_THROW(RidgeFitter({}), InvalidArgument);
+  EXPECT_THROW(RidgeFitter({-1}), InvalidArgument);
+  EXPECT_THROW(LdaFitter({1.5}), InvalidArgument);
+  const LinearFits fits = RidgeFitter({1.0}).fit(few);
   EXPECT_THROW(fits.scores(wide.x.narrow(1, 0, 5)), InvalidArgument);
   World same = world();
   same.x = at::cat({same.x.narrow(0, 0, 2), same.x.narrow(0, 0, 2)}, 0);
   FoldStatistics s(1, 1);
   s.update(same.x, std::vector<std::uint8_t>{0, 0, 1, 1}, std::vector<std::uint32_t>(4, 0));
-  EXPECT_THROW(MeanDifferenceProbe().fit(s.training()), NumericalError);
+  EXPECT_THROW(MeanDifferenceFitter().fit(s.training()), NumericalError);
 }
 
 // A fitter from outside of the library takes part like any other.
@@ -213,7 +216,7 @@ TEST(LinearFitter, CanBeDerivedFrom) {
     LinearFits fit(const TrainingStatistics& t) const override {
       return {.weights = at::ones({1, t.concepts(), t.width()}, at::kDouble),
               .intercepts = at::ones({1, t.concepts()}, at::kDouble),
-              .reports = {{.rows = t.rows}}};
+              .reports = {{.rows = t.rows}, {.rows = t.rows}}};
     }
   };
   const World w = world();

@@ -1,0 +1,87 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "core/text_internal.h"
+#include "tierod/core/error.h"
+#include "tierod/probe/evaluation.h"
+
+namespace tierod::probe {
+
+using internal::cat;
+
+namespace {
+
+std::string number(double value, const char* format = "%.3f") {
+  char text[32];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+bool shown(const ConceptSummary& s, double alpha) { return s.encoded_sites > 0 && s.q <= alpha; }
+
+}  // namespace
+
+const char* encoding_name(Encoding encoding) noexcept {
+  switch (encoding) {
+    case Encoding::encoded:
+      return "encoded";
+    case Encoding::not_encoded:
+      return "not_encoded";
+    case Encoding::nonlinear:
+      return "nonlinear";
+    case Encoding::open:
+      return "open";
+  }
+  return "?";
+}
+
+std::vector<Conclusion> conclude(const Evaluation& linear, const Evaluation* nonlinear) {
+  if (nonlinear != nullptr && nonlinear->concepts != linear.concepts) {
+    throw InvalidArgument(cat("[probe.conclude] expected evaluations of the same concepts, got ",
+                              internal::list_text(linear.concepts), " and ",
+                              internal::list_text(nonlinear->concepts)));
+  }
+  std::vector<Conclusion> out;
+  for (std::size_t c = 0; c < linear.summary.size(); ++c) {
+    const ConceptSummary& own = linear.summary[c];
+    const ConceptSummary* other = nonlinear != nullptr ? &nonlinear->summary[c] : nullptr;
+    Conclusion done{.concept_name = own.concept_name};
+    const double alpha = linear.options.alpha;
+    if (own.best_site.empty()) {
+      done.sentence = cat(own.concept_name, ": ", linear.rows[c].note);
+    } else if (shown(own, alpha)) {
+      done.encoding = Encoding::encoded;
+      done.sentence = cat(own.concept_name, " is encoded: ", linear.probe, " stands above the ",
+                          "baselines at ", own.encoded_sites, " of ", linear.sites.size(),
+                          " sites, best ", own.best_site, " with AUROC ", number(own.best_auroc),
+                          ", q ", number(own.q, "%.2g"), "; that says nothing about its use");
+    } else if (other != nullptr && shown(*other, alpha)) {
+      done.encoding = Encoding::nonlinear;
+      done.sentence = cat(own.concept_name, " is not read linearly (", linear.probe, " AUROC ",
+                          number(own.best_auroc), "), but ", nonlinear->probe, " reaches ",
+                          number(other->best_auroc), " at ", other->best_site);
+    } else if (other != nullptr && own.not_encoded && other->not_encoded) {
+      done.encoding = Encoding::not_encoded;
+      done.sentence =
+          cat(own.concept_name, " is not encoded at these sites: at most ",
+              number(std::max(own.upper, other->upper)), " above the better baseline (margin ",
+              number(linear.options.margin), ", level ", number(alpha, "%.2g"), ") for ",
+              linear.probe, " and ", nonlinear->probe);
+    } else {
+      done.sentence = cat(own.concept_name, " is open: best AUROC ", number(own.best_auroc), " at ",
+                          own.best_site, ", q ", number(own.q, "%.2g"), ", up to ",
+                          number(own.upper), " above the better baseline");
+      if (other == nullptr && own.not_encoded) {
+        done.sentence += "; 'not encoded' also needs a non-linear probe";
+      } else {
+        done.sentence +=
+            cat("; more than ", linear.units, " units of the level ", linear.level, " are needed");
+      }
+    }
+    out.push_back(std::move(done));
+  }
+  return out;
+}
+
+}  // namespace tierod::probe

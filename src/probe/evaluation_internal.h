@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tierod/probe/evaluation.h"
+
+namespace tierod::internal {
+
+/// View the doubles of row `row` of a contiguous f64 matrix.
+std::span<const double> row_of(const at::Tensor& matrix, std::size_t row);
+
+/// Return the paired difference of an AUROC and the mean AUROC of control tasks, whose labels are
+/// others but whose units are the same: a resample draws the same units for all.
+/// @param control_scores, control_labels  [draws][n]
+stats::Interval control_difference(std::span<const double> scores,
+                                   std::span<const std::uint8_t> labels,
+                                   const std::vector<std::vector<double>>& control_scores,
+                                   const std::vector<std::vector<std::uint8_t>>& control_labels,
+                                   std::span<const std::int64_t> units,
+                                   const stats::RankingOptions& options);
+
+/// Fill p, p_max_t, p_method of all rows [sites x concepts].
+/// @param refused  [concepts]
+/// @param scores   [sites][concepts][known rows] held out, of a probe that is not linear; empty for
+///                 linear ones, whose p comes from permutations
+void add_p_values(const probe::ProbeDataset& dataset, const probe::EvaluationOptions& options,
+                  std::span<const std::int64_t> units, const std::vector<bool>& refused,
+                  const std::vector<std::vector<std::vector<double>>>& scores,
+                  std::vector<probe::EvaluationRow>& rows, std::vector<std::string>& notes);
+
+}  // namespace tierod::internal

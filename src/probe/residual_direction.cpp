@@ -1,0 +1,274 @@
+#include "tierod/probe/residual_direction.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cholesky_solve.h>
+#include <ATen/ops/dot.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linalg_cholesky_ex.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/mv.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/outer.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "core/text_internal.h"
+#include "stats/tensor_internal.h"
+#include "tierod/core/error.h"
+
+namespace tierod::probe {
+
+using tierod::internal::cat;
+
+namespace {
+
+constexpr auto* kWhere = "probe.residual_direction";
+constexpr double kRowsPerColumn = 16;
+
+std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
+
+/// Sums of products of the design g = (1, c, Z, c Z) and the rows h, less a fixed shift.
+struct Products {
+  at::Tensor gg, gh, hh;
+  void add(const Products& other, double sign = 1) {
+    gg = gg.add(other.gg, sign);
+    gh = gh.add(other.gh, sign);
+    hh = hh.add(other.hh, sign);
+  }
+};
+
+Products products_of(const at::Tensor& g, const at::Tensor& h) {
+  return {.gg = at::mm(g.t(), g), .gh = at::mm(g.t(), h), .hh = at::mm(h.t(), h)};
+}
+
+// Pseudo-inverse of a positive semi-definite matrix, on the scale of its diagonal.
+at::Tensor pseudo_inverse(const at::Tensor& a) {
+  const at::Tensor scale = a.diagonal().clamp_min(1e-300).rsqrt();
+  const auto [values, vectors] = at::linalg_eigh(a.mul(at::outer(scale, scale)));
+  const at::Tensor keep = values.gt(1e-10 * values.max().item<double>());
+  const at::Tensor inverse = values.clamp_min(1e-300).reciprocal().mul(keep);
+  return at::mm(vectors.mul(inverse), vectors.t()).mul(at::outer(scale, scale));
+}
+
+// Chen et al. 2010, equation 23.
+double estimated_shrinkage(const at::Tensor& covariance, double rows) {
+  const auto d = static_cast<double>(covariance.size(0));
+  const auto squares = covariance.square().sum().item<double>();
+  const auto trace = covariance.diagonal().sum().item<double>();
+  const double above = (1 - 2 / d) * squares + trace * trace;
+  const double below = (rows + 1 - 2 / d) * (squares - trace * trace / d);
+  return below > 0 ? std::min(1.0, above / below) : 1.0;
+}
+
+// g = (1, c, Z, c Z) becomes (1, c, Z - m, c (Z - m)).
+at::Tensor centring(const at::Tensor& means, bool interactions) {
+  const std::int64_t q = means.size(0), m = 2 + q + (interactions ? q : 0);
+  at::Tensor t = at::eye(m, at::kDouble);
+  for (std::int64_t j = 0; j < q; ++j) {
+    const auto mean = means[j].item<double>();
+    t[2 + j][0].fill_(-mean);
+    if (interactions) t[2 + q + j][1].fill_(-mean);
+  }
+  return t;
+}
+
+ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
+                  const std::string& site, const std::string& concept_name,
+                  const ResidualOptions& options) {
+  const auto n = raw.gg[0][0].item<double>();
+  const at::Tensor t = centring(raw.gg[0].narrow(0, 2, q).div(n), options.interactions && q > 0);
+  const at::Tensor gg = at::mm(at::mm(t, raw.gg), t.t()), gh = at::mm(t, raw.gh);
+  // Frisch & Waugh: first what the other columns explain of c, then c's coefficient
+  const std::int64_t m = gg.size(0);
+  at::Tensor others = at::empty({m - 1}, at::kLong);
+  auto* index = others.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t j = 0; j < m; ++j) {
+    if (j != 1) *index++ = j;
+  }
+  const at::Tensor oo = gg.index_select(0, others).index_select(1, others);
+  const at::Tensor oc = gg.index_select(0, others).select(1, 1);
+  const at::Tensor inverse = pseudo_inverse(oo);
+  const at::Tensor explained = at::mv(inverse, oc);
+  const auto cc = gg[1][1].item<double>(), ones = gg[0][1].item<double>();
+  const double scatter = cc - ones * ones / n;
+  const double residual = cc - at::dot(oc, explained).item<double>();
+  const double vif = residual > 1e-9 * scatter ? scatter / residual : HUGE_VAL;
+  if (!(vif <= options.most_vif)) {
+    throw InvalidArgument(cat("[", kWhere, "] the variance inflation of ", concept_name, " is ",
+                              vif, ", more than ", options.most_vif,
+                              ": what it is adjusted for says nearly the same; adjust for less, or "
+                              "bring rows where they part"));
+  }
+  const at::Tensor oh = gh.index_select(0, others);
+  const at::Tensor b = gh[1].sub(at::mv(oh.t(), explained)).div(residual);  // [d]
+  const at::Tensor rest = at::mm(inverse, oh.sub(at::outer(oc, b)));        // [m - 1, d]
+
+  const at::Tensor fitted = at::outer(gh[1], b).add(at::mm(oh.t(), rest));
+  at::Tensor covariance = raw.hh.sub(fitted);
+  covariance = covariance.add(covariance.t()).div(2 * n);
+  const at::Tensor mean = raw.gh[0].div(n);  // less the shift
+  const at::Tensor total = raw.hh.div(n).sub(at::outer(mean, mean));
+
+  ResidualFit out{.direction = Direction("", at::ones({1}, at::kDouble), at::ones({1}, at::kDouble),
+                                         at::ones({1}, at::kDouble), 1, 0, 1),
+                  .effect = b,
+                  .vif = vif};
+  FitReport& report = out.report;
+  report.rows = static_cast<std::int64_t>(n);
+  report.shrinkage =
+      options.shrinkage >= 0 ? options.shrinkage : estimated_shrinkage(covariance, n);
+  const auto d = covariance.size(0);
+  const double level = covariance.diagonal().sum().item<double>() / static_cast<double>(d);
+  covariance.mul_(1 - report.shrinkage).diagonal().add_(report.shrinkage * level);
+  const auto [factor, info] = at::linalg_cholesky_ex(covariance);
+  const auto most = factor.diagonal().max().item<double>();
+  const auto least = factor.diagonal().min().item<double>();
+  if (info.item<std::int64_t>() != 0 || !(least * least > 1e-13 * most * most)) {
+    throw NumericalError(cat("[", kWhere, "] the residual covariance of ", report.rows, " rows x ",
+                             d, " at ", site,
+                             " is singular; leave the shrinkage to be estimated, or raise it"));
+  }
+  report.rank = d;
+  report.condition = most * most / (least * least);
+  const at::Tensor solved = at::cholesky_solve(b.unsqueeze(1), factor).squeeze(1);
+  const auto reach = at::dot(b, solved).item<double>();
+  if (!(reach > 0)) {
+    throw NumericalError(cat("[", kWhere, "] ", concept_name, " has no effect at ", site,
+                             " once adjusted; there is no direction"));
+  }
+  const at::Tensor read = solved.div(reach);
+  const double variance = at::dot(read, at::mv(total, read)).item<double>();
+  // at c = 0 and the mean of Z
+  const double low = at::dot(read, rest[0].sub(mean)).item<double>();
+  out.direction = Direction(site, read, b, mean.add(shift), std::sqrt(variance), low, low + 1);
+  return out;
+}
+
+void check_cells(const ProbeDataset& dataset, const std::string& concept_name,
+                 const std::vector<std::string>& names, const std::vector<std::size_t>& rows,
+                 const std::vector<std::int64_t>& units, std::size_t least) {
+  const auto labels = dataset.labels(concept_name);
+  for (const std::string& name : names) {
+    const std::vector<std::uint32_t> cells = dataset.cells(name);
+    std::map<std::pair<std::uint32_t, int>, std::set<std::int64_t>> units_of;
+    std::set<std::uint32_t> seen;
+    for (const std::size_t i : rows) {
+      units_of[{cells[i], labels[i]}].insert(units[i]);
+      seen.insert(cells[i]);
+    }
+    for (const std::uint32_t cell : seen) {
+      for (const int cls : {0, 1}) {
+        const std::size_t count = units_of[{cell, cls}].size();
+        if (count >= least) continue;
+        throw InvalidArgument(cat("[", kWhere, "] expected at least ", least, " units with ",
+                                  concept_name, " = ", cls, " in each cell of ", name, ", got ",
+                                  count, " in cell ", cell,
+                                  "; merge cells, leave it out, or bring more groups"));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& site,
+                                const std::string& concept_name, const ResidualOptions& options) {
+  const c10::InferenceMode normal(false);
+  const at::NoGradGuard no_grad;
+  if (options.folds == 1 || !(options.shrinkage <= 1) || !(options.most_vif >= 1)) {
+    throw InvalidArgument(cat("[", kWhere, "] expected folds 0 or >= 2, shrinkage <= 1 and ",
+                              "most_vif >= 1, got ", options.folds, ", ", options.shrinkage, ", ",
+                              options.most_vif));
+  }
+  const std::vector<std::string> names =
+      options.adjust_for.value_or(dataset.companions(concept_name));
+  if (std::find(names.begin(), names.end(), concept_name) != names.end()) {
+    throw InvalidArgument(cat("[", kWhere, "] ", concept_name, " cannot be adjusted for itself"));
+  }
+  const auto labels = dataset.labels(concept_name);
+  const std::vector<std::string> concepts = dataset.concepts();
+  std::vector<std::size_t> rows;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    bool known = labels[i] != kUnknownLabel;
+    for (const std::string& name : names) {
+      if (std::find(concepts.begin(), concepts.end(), name) == concepts.end()) continue;
+      known = known && dataset.labels(name)[i] != kUnknownLabel;
+    }
+    if (known) rows.push_back(i);
+  }
+  const std::string level = dataset.level(options.least_units);
+  const std::vector<std::int64_t> units = dataset.units(level);
+  check_cells(dataset, concept_name, names, rows, units, options.least_cell);
+
+  at::Tensor index = at::empty({length(rows.size())}, at::kLong);
+  at::Tensor c = at::empty({length(rows.size()), 1}, at::kDouble);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    index.mutable_data_ptr<std::int64_t>()[r] = length(rows[r]);
+    c.mutable_data_ptr<double>()[r] = labels[rows[r]];
+  }
+  const at::Tensor z = dataset.design(names).index_select(0, index);
+  const std::int64_t q = z.size(1);
+  std::vector<at::Tensor> columns{at::ones({length(rows.size()), 1}, at::kDouble), c, z};
+  if (options.interactions) columns.push_back(z.mul(c));
+  const at::Tensor g = at::cat(columns, 1);
+  const at::Tensor all = dataset.site(site);
+  const at::Tensor x = internal::checked_rows(all.index_select(0, index.to(all.device())), kWhere,
+                                              cat("rows at ", site));
+  const at::Tensor shift = x.mean(0);
+  const at::Tensor h = x.sub(shift);
+
+  ResidualFits out{
+      .full = {.direction = Direction("", at::ones({1}, at::kDouble), at::ones({1}, at::kDouble),
+                                      at::ones({1}, at::kDouble), 1, 0, 1)}};
+  out.positions = at::full({length(dataset.rows())}, std::nan(""), at::kDouble);
+  if (options.folds == 0) {
+    out.full = solve(products_of(g, h), shift, q, site, concept_name, options);
+    out.positions.index_put_({index}, out.full.direction.position(x));
+  } else {
+    out.folds = dataset.folds(options.folds, options.seed, level);
+    std::vector<std::vector<std::int64_t>> of_fold(options.folds);
+    for (std::size_t r = 0; r < rows.size(); ++r) of_fold[out.folds[rows[r]]].push_back(length(r));
+    std::vector<Products> parts;
+    std::vector<at::Tensor> picks;
+    for (const auto& list : of_fold) {
+      at::Tensor pick = at::empty({length(list.size())}, at::kLong);
+      std::copy(list.begin(), list.end(), pick.mutable_data_ptr<std::int64_t>());
+      parts.push_back(products_of(g.index_select(0, pick), h.index_select(0, pick)));
+      picks.push_back(pick);
+    }
+    Products sum = parts[0];
+    for (std::size_t f = 1; f < parts.size(); ++f) sum.add(parts[f]);
+    out.full = solve(sum, shift, q, site, concept_name, options);
+    for (std::size_t f = 0; f < parts.size(); ++f) {
+      Products rest = sum;
+      rest.add(parts[f], -1);
+      out.held_out.push_back(solve(rest, shift, q, site, concept_name, options));
+      out.positions.index_put_({index.index_select(0, picks[f])},
+                               out.held_out.back().direction.position(x.index_select(0, picks[f])));
+    }
+  }
+  std::set<std::int64_t> different;
+  for (const std::size_t i : rows) different.insert(units[i]);
+  const auto count = static_cast<double>(different.size());
+  const auto width = static_cast<double>(x.size(1));
+  if (count < kRowsPerColumn * width) {
+    out.note = cat(different.size(), " independent units for ", x.size(1), " columns: fewer than ",
+                   kRowsPerColumn, " a column; ",
+                   options.folds == 0 ? "cross-fit (folds), or reduce the columns first"
+                                      : "use the cross-fitted positions, never the full direction "
+                                        "on these rows");
+  }
+  return out;
+}
+
+}  // namespace tierod::probe

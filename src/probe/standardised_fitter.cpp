@@ -1,0 +1,38 @@
+#include "tierod/probe/standardised_fitter.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/outer.h>
+#include <ATen/ops/where.h>
+#include <c10/core/InferenceMode.h>
+
+#include <utility>
+
+#include "tierod/core/error.h"
+
+namespace tierod::probe {
+
+StandardisedFitter::StandardisedFitter(std::shared_ptr<const LinearFitter> inner)
+    : inner_(std::move(inner)) {
+  if (inner_ == nullptr) {
+    throw InvalidArgument("[probe.StandardisedFitter] expected a fitter, got null");
+  }
+}
+
+LinearFits StandardisedFitter::fit(const TrainingStatistics& training) const {
+  const c10::InferenceMode normal(false);
+  const at::NoGradGuard no_grad;
+  const at::Tensor variance =
+      training.scatter.diagonal().div(static_cast<double>(training.rows)).clamp_min(0);
+  // rounding of a constant column must not be blown up to variance 1
+  const at::Tensor alive = variance.gt(training.mean.square().mul(1e-24).add(1e-300));
+  const at::Tensor scale = at::where(alive, variance.rsqrt(), variance.mul(0));
+  TrainingStatistics scaled = training;
+  scaled.mean = training.mean.mul(scale);
+  scaled.scatter = training.scatter.mul(at::outer(scale, scale));
+  scaled.means = training.means.mul(scale);
+  LinearFits fits = inner_->fit(scaled);
+  fits.weights = fits.weights.mul(scale);
+  return fits;
+}
+
+}  // namespace tierod::probe

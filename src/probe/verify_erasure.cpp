@@ -1,0 +1,149 @@
+#include "tierod/probe/verify_erasure.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/mv.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/text_internal.h"
+#include "probe/rows_internal.h"
+#include "tierod/core/error.h"
+#include "tierod/core/random.h"
+#include "tierod/probe/cross_validation.h"
+#include "tierod/stats/ranking.h"
+
+namespace tierod::probe {
+
+using tierod::internal::cat;
+
+namespace {
+
+constexpr auto* kWhere = "probe.verify_erasure";
+
+/// Give whole groups to folds in a random order of the seed.
+std::vector<std::uint32_t> folds_of(std::span<const std::int64_t> groups, std::size_t folds,
+                                    std::uint64_t seed) {
+  std::map<std::int64_t, std::uint64_t> key;
+  const CounterRandom random(seed, "verify_erasure");
+  for (const std::int64_t g : groups) {
+    key.emplace(g, random.bits(static_cast<std::uint64_t>(g), 0, 0));
+  }
+  if (key.size() < folds || folds < 2) {
+    throw InvalidArgument(cat("[", kWhere, "] expected 2 folds or more and as many groups, got ",
+                              folds, " folds and ", key.size(), " groups"));
+  }
+  std::vector<std::pair<std::uint64_t, std::int64_t>> order;
+  for (const auto& [group, bits] : key) order.emplace_back(bits, group);
+  std::sort(order.begin(), order.end());
+  std::map<std::int64_t, std::uint32_t> fold;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    fold[order[i].second] = static_cast<std::uint32_t>(i % folds);
+  }
+  std::vector<std::uint32_t> out;
+  out.reserve(groups.size());
+  for (const std::int64_t g : groups) out.push_back(fold[g]);
+  return out;
+}
+
+struct Reading {
+  stats::Interval auroc;
+  double penalty = 0;
+};
+
+// Scores of different folds are put on one scale by their training rows: 0 is the middle between the
+// class means, 1 the standard deviation.
+Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
+                  std::span<const std::uint32_t> folds, std::span<const std::int64_t> groups,
+                  const VerifyErasureOptions& options) {
+  FoldStatistics statistics(1, options.folds, Targets::labels, Precision::f64);
+  statistics.update(rows, labels, folds);
+  std::vector<LinearFits> fits;
+  for (std::size_t k = 0; k < options.folds; ++k) {
+    const TrainingStatistics training = statistics.training(k);
+    const double unit = training.scatter.diagonal().mean().item<double>();
+    std::vector<double> penalties;
+    // erasure leaves the scatter singular in exact arithmetic: a penalty of 0 has no solution
+    for (const double p : options.penalties) penalties.push_back(p * std::max(unit, 1e-300));
+    LinearFits fit = RidgeFitter(penalties).fit(training);
+    const at::Tensor middle = training.means.mean(0)[0];
+    const at::Tensor covariance = training.scatter.div(static_cast<double>(training.rows));
+    for (std::int64_t p = 0; p < fit.settings(); ++p) {
+      const at::Tensor w = fit.weights[p][0];
+      const double sd = std::sqrt(std::max(at::mv(covariance, w).dot(w).item<double>(), 0.0));
+      if (sd > 1e-300) w.div_(sd);
+      fit.intercepts[p][0].fill_(-w.dot(middle).item<double>());
+    }
+    fits.push_back(std::move(fit));
+  }
+  const at::Tensor scores = held_out_scores(rows.to(at::kDouble), folds, fits);  // [P, 1, n]
+  const auto n = static_cast<std::size_t>(rows.size(0));
+  const stats::RankingOptions ranking{.confidence = options.confidence,
+                                      .replicates = options.replicates,
+                                      .seed = options.seed};
+  std::size_t best = 0;
+  double most = -1;
+  for (std::size_t p = 0; p < options.penalties.size(); ++p) {
+    const double area = stats::auroc({scores.const_data_ptr<double>() + p * n, n}, labels);
+    if (area > most) {
+      most = area;
+      best = p;
+    }
+  }
+  return {.auroc = stats::ranking_interval({scores.const_data_ptr<double>() + best * n, n}, labels,
+                                           groups, ranking),
+          .penalty = options.penalties[best]};
+}
+
+}  // namespace
+
+ErasureCheck verify_erasure(const Eraser& eraser, const at::Tensor& rows,
+                            std::span<const std::uint8_t> labels,
+                            std::span<const std::int64_t> groups,
+                            const VerifyErasureOptions& options) {
+  const c10::InferenceMode normal(false);
+  const at::NoGradGuard no_grad;
+  const at::Tensor x =
+      tierod::internal::checked_native_rows(rows, kWhere, "rows").to(at::kDouble);
+  const auto n = static_cast<std::size_t>(x.size(0));
+  if (labels.size() != n || groups.size() != n) {
+    throw InvalidArgument(cat("[", kWhere, "] expected labels and groups [", n, "], got ",
+                              labels.size(), " and ", groups.size()));
+  }
+  if (options.penalties.empty() ||
+      !std::all_of(options.penalties.begin(), options.penalties.end(),
+                   [](double p) { return p > 0 && std::isfinite(p); })) {
+    throw InvalidArgument(cat("[", kWhere, "] expected penalties > 0"));
+  }
+  std::int64_t ones = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (labels[i] > 1) {
+      throw InvalidArgument(cat("[", kWhere, "] expected labels 0 or 1, got ", int{labels[i]},
+                                " in row ", i, "; drop rows whose label is missing"));
+    }
+    ones += labels[i];
+  }
+  const std::vector<std::uint32_t> folds = folds_of(groups, options.folds, options.seed);
+  ErasureCheck out;
+  out.positives = std::min(ones, static_cast<std::int64_t>(n) - ones);
+  out.before = most_read(x, labels, folds, groups, options).auroc;
+  const Reading after = most_read(eraser.apply(x), labels, folds, groups, options);
+  out.after = after.auroc;
+  out.penalty = after.penalty;
+  if (out.positives < options.positives) {
+    out.reason = cat("only ", out.positives, " rows of the rarer class, ", options.positives,
+                     " are needed to tell");
+  } else if (out.after.estimate > options.most) {
+    out.reason = cat("a fresh probe still reads ", out.after.estimate, ", more than ",
+                     options.most);
+  } else if (out.after.high > options.most_upper) {
+    out.reason = cat("a fresh probe may still read ", out.after.high, ", more than ",
+                     options.most_upper);
+  }
+  out.passed = out.reason.empty();
+  return out;
+}
+
+}  // namespace tierod::probe

@@ -1,0 +1,234 @@
+#include "tierod/probe/evaluation.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/dot.h>
+#include <ATen/ops/mv.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "probe/sample.h"
+#include "tierod/core/error.h"
+#include "tierod/probe/control_task.h"
+#include "tierod/probe/mlp_fitter.h"
+#include "tierod/probe/probe_direction.h"
+#include "tierod/probe/residual_direction.h"
+#include "tierod/probe/sample_plan.h"
+#include "tierod/probe/standardised_fitter.h"
+#include "tierod/store/moments_sink.h"
+
+namespace tierod::probe {
+namespace {
+
+constexpr std::int64_t kScenes = 48, kRows = 3;
+
+std::vector<std::int64_t> scenes() {
+  std::vector<std::int64_t> out;
+  for (std::int64_t i = 0; i < kScenes * kRows; ++i) out.push_back(i / kRows);
+  return out;
+}
+
+/// Every third scene has the concept, which shows in column 0.
+ProbeDataset dataset(double effect = 2) {
+  ProbeDataset data(scenes());
+  std::vector<std::uint8_t> labels;
+  std::vector<double> speed;
+  at::Tensor x = normals(kScenes * kRows, 5, 7);
+  for (std::int64_t i = 0; i < kScenes * kRows; ++i) {
+    labels.push_back(i / kRows % 3 == 0 ? 1 : 0);
+    speed.push_back(static_cast<double>(i * 37 % 101));
+    x[i][0].add_(effect * labels.back());
+  }
+  data.add_site("a", x);
+  data.add_concept("c", labels);
+  data.add_nuisance("speed", speed, NuisanceKind::binned);
+  return data;
+}
+
+/// A probe from outside: it reads the first column and nothing else.
+class FirstColumn final : public LinearFitter {
+ public:
+  std::string name() const override { return "first"; }
+  LinearFits fit(const TrainingStatistics& training) const override {
+    LinearFits out;
+    out.weights = training.mean.mul(0).expand({1, training.concepts(), training.width()}).clone();
+    out.weights.select(2, 0).fill_(1);
+    out.intercepts = training.ones.mul(0).unsqueeze(0);
+    out.reports.assign(static_cast<std::size_t>(training.concepts()), {.rows = training.rows});
+    return out;
+  }
+};
+
+/// The same by rows, and a record of what it was shown.
+class FirstColumnByRows final : public RowFitter {
+ public:
+  std::string name() const override { return "first by rows"; }
+  Scorer fit(const FitTask& task, std::size_t) const override {
+    fits.push_back(task.groups.size());
+    return [](const at::Tensor& rows) { return rows.select(1, 0); };
+  }
+  mutable std::vector<std::size_t> fits;
+};
+
+const EvaluationOptions kQuick{.interval = stats::RankingMethod::influence,
+                               .control_draws = 0,
+                               .memorisation = false,
+                               .permutations = 99,
+                               .keep_scores = true};
+
+TEST(Evaluation, TakesProbesFromOutside) {
+  const ProbeDataset data = dataset();
+  const Evaluation linear = evaluate(data, FirstColumn(), kQuick);
+  const FirstColumnByRows fitter;
+  const Evaluation rows = evaluate(data, fitter, kQuick);
+  EXPECT_EQ(linear.probe, "first");
+  EXPECT_TRUE(at::allclose(linear.scores, rows.scores, 1e-9, 1e-12));
+  EXPECT_GT(linear.at("a", "c").auroc.low, 0.75);
+  EXPECT_TRUE(linear.at("a", "c").encoded);
+  EXPECT_EQ(linear.at("a", "c").p_method, "permutation");
+  EXPECT_EQ(rows.at("a", "c").p_method, "held-out scores");
+  // ten inner fits for the probabilities, five outer ones; never on all rows
+  EXPECT_EQ(fitter.fits.size(), 15U);
+  for (const std::size_t n : fitter.fits) EXPECT_LT(n, data.rows());
+}
+
+TEST(Evaluation, ScoresAreOnTheScaleOfTheTrainingRows) {
+  const ProbeDataset data = dataset();
+  const Evaluation found = evaluate(data, FirstColumn(), kQuick);
+  const std::vector<std::uint32_t> folds = data.folds(5);
+  const at::Tensor x = data.site("a");
+  const auto labels = data.labels("c");
+  for (std::uint32_t k = 0; k < 5; ++k) {
+    double count[2] = {}, sum[2] = {}, squares = 0;
+    for (std::size_t i = 0; i < folds.size(); ++i) {
+      if (folds[i] == k) continue;
+      const auto v = x[static_cast<std::int64_t>(i)][0].item<double>();
+      count[labels[i]] += 1;
+      sum[labels[i]] += v;
+      squares += v * v;
+    }
+    const double n = count[0] + count[1], mean = (sum[0] + sum[1]) / n;
+    const double middle = (sum[0] / count[0] + sum[1] / count[1]) / 2;
+    const double sd = std::sqrt(squares / n - mean * mean);
+    for (std::size_t i = 0; i < folds.size(); ++i) {
+      if (folds[i] != k) continue;
+      const auto row = static_cast<std::int64_t>(i);
+      EXPECT_NEAR(found.scores[0][0][row].item<double>(), (x[row][0].item<double>() - middle) / sd,
+                  1e-10);
+    }
+  }
+}
+
+TEST(Evaluation, RefusesAConceptWithTooFewGroupsAndGoesOn) {
+  ProbeDataset data = dataset();
+  std::vector<std::uint8_t> rare(data.rows());
+  rare[0] = 1;
+  data.add_concept("rare", rare);
+  const Evaluation found = evaluate(data, RidgeFitter({1}), kQuick);
+  EXPECT_TRUE(std::isnan(found.at("a", "rare").auroc.estimate));
+  EXPECT_NE(found.at("a", "rare").note.find("label 1 occurs in 1 of 5 folds"), std::string::npos);
+  EXPECT_GT(found.at("a", "c").auroc.low, 0.5);
+  EXPECT_NE(message_of<InvalidArgument>([&] { found.at("a", "snow"); }).find("no cell of site a"),
+            std::string::npos);
+}
+
+TEST(Evaluation, NamesTheSiteWhereALateRowIsNotFinite) {
+  ProbeDataset data = dataset();
+  data.add_site("late", [] {
+    at::Tensor x = normals(kScenes * kRows, 2, 1);
+    x[17][1].fill_(std::nan(""));
+    return x;
+  });
+  EXPECT_NE(message_of<NumericalError>([&] {
+              evaluate(data, RidgeFitter({1}), kQuick);
+            }).find("site late, row 17"),
+            std::string::npos);
+}
+
+TEST(Evaluation, ConcludesAbsenceOnlyWithANonLinearProbe) {
+  Evaluation linear = evaluate(dataset(0), RidgeFitter({1}), kQuick);
+  linear.summary[0].upper = 0.01;
+  linear.summary[0].not_encoded = true;
+  linear.summary[0].encoded_sites = 0;
+  EXPECT_EQ(conclude(linear)[0].encoding, Encoding::open);
+  const Evaluation other = linear;
+  EXPECT_EQ(conclude(linear, &other)[0].encoding, Encoding::not_encoded);
+  Evaluation found = linear;
+  found.summary[0].encoded_sites = 1;
+  found.summary[0].q = 0.01;
+  EXPECT_EQ(conclude(linear, &found)[0].encoding, Encoding::nonlinear);
+}
+
+TEST(ProbeDataset, KeepsTwinsTogether) {
+  ProbeDataset data = dataset();
+  std::vector<std::int64_t> twins(data.rows(), -1);
+  twins[0] = twins.back() = 5;  // the first and the last scene
+  data.set_twins(twins);
+  const std::vector<std::int64_t> units = data.units("group");
+  EXPECT_EQ(units.front(), units.back());
+  const std::vector<std::uint32_t> folds = data.folds(4);
+  EXPECT_EQ(folds.front(), folds.back());
+  std::vector<Split> split(data.rows(), Split::a);
+  split.back() = Split::c;
+  EXPECT_NE(message_of<InvalidArgument>([&] { data.check_split(split); }).find("group 47"),
+            std::string::npos);
+}
+
+TEST(TrainingStatistics, ComeFromStreamedMoments) {
+  const at::Tensor x = normals(30, 4, 3).add(2);
+  at::Tensor z = at::empty({30, 1}, at::kDouble), folds = at::empty({30}, at::kLong);
+  std::vector<std::uint8_t> labels;
+  std::vector<std::uint32_t> of_row;
+  for (std::int64_t i = 0; i < 30; ++i) {
+    labels.push_back(i % 3 == 0 ? 1 : 0);
+    of_row.push_back(static_cast<std::uint32_t>(i % 2));
+    z[i][0].fill_(static_cast<double>(labels.back()));
+    folds[i].fill_(i % 2);
+  }
+  FoldMoments moments({.folds = 2});
+  moments.update("a", x, folds, z);
+  FoldStatistics statistics(1, 2);
+  statistics.update(x, labels, of_row);
+  const TrainingStatistics got = training_statistics(moments, "a", 1),
+                           want = statistics.training(1);
+  EXPECT_TRUE(at::allclose(got.scatter, want.scatter, 1e-10));
+  EXPECT_TRUE(at::allclose(got.means, want.means, 1e-10));
+  const Direction d = ridge_direction(got, 0, 1.0);
+  EXPECT_NEAR(at::dot(d.read(), d.write()).item<double>(), 1, 1e-12);
+}
+
+TEST(ResidualDirection, MovesWhatItReadsByOne) {
+  const ProbeDataset data = dataset();
+  const ResidualFits fits = residual_direction(data, "a", "c", {.least_cell = 0, .folds = 4});
+  EXPECT_EQ(fits.held_out.size(), 4U);
+  EXPECT_NEAR(at::dot(fits.full.direction.read(), fits.full.direction.write()).item<double>(), 1,
+              1e-12);
+  EXPECT_NEAR(fits.full.direction.high() - fits.full.direction.low(), 1, 1e-12);
+}
+
+TEST(MlpFitter, IsTheSameFromItsState) {
+  const ProbeDataset data = dataset();
+  const MlpModel model =
+      MlpFitter({.hidden = 4, .epochs = 5})
+          .fit_model({.rows = data.site("a"), .labels = data.labels("c"), .groups = data.groups()},
+                     0);
+  EXPECT_TRUE(at::allclose(MlpModel(model.state()).scores(data.site("a")),
+                           model.scores(data.site("a")), 0, 0));
+  auto state = model.state();
+  state.erase("w2");
+  EXPECT_NE(message_of<InvalidArgument>([&] { MlpModel{state}; }).find("expected w2"),
+            std::string::npos);
+  EXPECT_NE(message_of<InvalidArgument>([] { MlpFitter({.hidden = 0}); }), "");
+}
+
+TEST(SamplePlan, AcceptsSixteenUnitsAColumn) {
+  EXPECT_TRUE(plan_sample({.concept_name = "c", .width = 10, .units = 160, .positive_units = 150})
+                  .accepted);
+  EXPECT_FALSE(plan_sample({.concept_name = "c", .width = 10, .units = 159, .positive_units = 150})
+                   .accepted);
+}
+
+}  // namespace
+}  // namespace tierod::probe
