@@ -101,6 +101,23 @@ def test_the_index_follows_its_folder(store, tmp_path):
         assert (index[f"/prefill/sites/{SITE}"][:] == values(0, 1500).numpy()).all()
 
 
+def test_a_missing_shard_is_never_another_stores_shard(store, tmp_path, monkeypatch):
+    """HDF5 looks for a shard beside the index and then in the current folder: there is one of the
+    same name there, with rows of another store."""
+    other = write_store(tmp_path / "other", 1500)
+    (store / "000001.h5").unlink()
+    monkeypatch.chdir(other)
+    with h5py.File(store / "index.h5") as index:
+        first = len(h5py.File("000000.h5")["/prefill/rows/sample"])
+        rows = index[f"/prefill/sites/{SITE}"]
+        assert (rows[:first] == values(0, first).numpy()).all()
+        try:
+            got = rows[first : first + 10]
+        except OSError:
+            return  # HDF5 2.0 says that the file there lacks what the index wants
+        assert np.isnan(got).all()
+
+
 @pytest.mark.parametrize("order", ["import h5py, tierod", "import tierod, h5py"])
 def test_h5py_and_tierod_in_one_process(order, tmp_path):
     """Both bring an HDF5 of their own; both read and write, with files of the other open."""
@@ -149,6 +166,46 @@ def test_numpy_and_tensors_by_slice_and_number(store):
         reader.read("prefill", "layers.0.resid_pst")
     with pytest.raises(tierod.OutOfRange):
         reader.read("prefill", SITE, [1500])
+
+
+def test_a_mask_means_the_rows_where_it_is_true(store):
+    reader = tierod.ActivationReader(store)
+    mask = np.random.default_rng(1).random(1500) < 0.1
+    want = values(0, 1500).numpy()[mask]
+    assert (reader.read_numpy("prefill", SITE, mask) == want).all()
+    assert torch.equal(reader.read("prefill", SITE, torch.from_numpy(mask)), torch.from_numpy(want))
+    [batch] = reader.batches("prefill", rows=mask)
+    assert (batch.rows.numpy() == np.flatnonzero(mask)).all()
+    assert (batch.sites[SITE].numpy() == want).all()
+    assert reader.read("prefill", SITE, []).shape == (0, 24)
+    for short in (mask[:-1], mask[:, None]):
+        with pytest.raises(tierod.InvalidArgument, match=r"bool mask \[1500\]"):
+            reader.read("prefill", SITE, short)
+
+
+def test_numbers_that_would_be_rounded_are_refused(store, tmp_path):
+    reader = tierod.ActivationReader(store)
+    half = np.array([0.5])
+    with tierod.ActivationWriter(tmp_path / "new", STREAMS) as writer:
+        sink = tierod.StoreSink(writer)
+        refused = [
+            lambda: reader.read("prefill", SITE, half),
+            lambda: list(reader.batches("prefill", rows=half)),
+            lambda: ts.set_labels(store, "stop", half, [1]),
+            lambda: ts.set_labels(store, "stop", [1], half),
+            lambda: ts.set_labels(store, "stop", [1], [float("nan")]),
+            lambda: sink.begin_batch(samples=half),
+            lambda: sink.begin_batch(samples=[1], scenes=half),
+            lambda: sink.begin_batch(samples=[1], groups=half),
+            lambda: tierod.MomentsSink().begin_batch(samples=half),
+            lambda: writer.append("prefill", {"sample": half}, {SITE: values(0, 1)}),
+        ]
+        for call in refused:
+            with pytest.raises(tierod.InvalidArgument, match="integer"):
+                call()
+        with pytest.raises(TypeError):
+            reader.select("prefill", samples=[0.5])
+    assert ts.label_concepts(str(store)) == []
 
 
 def test_select_is_numpys_where(store):
@@ -283,6 +340,26 @@ def test_moments_by_fold_are_numpys(tmp_path):
             assert cross.count()[concept] == known.sum()
             np.testing.assert_allclose(cross.cross_covariance()[concept], both[0, 1:], rtol=1e-7)
             np.testing.assert_allclose(cross.label_variance()[concept], both[0, 0], rtol=1e-9)
+
+
+def test_labels_of_the_store_are_missing_at_255_in_moments_too():
+    x = torch.randn(4, 3, dtype=torch.float64)
+    results = []
+    for labels in (
+        np.array([[0.0], [1.0], [np.nan], [1.0]]),
+        np.array([[0], [1], [255], [1]], dtype=np.uint8),
+    ):
+        sink = tierod.MomentsSink(folds=1)
+        sink.begin_batch(samples=range(4), labels=labels)
+        with tierod.Session() as session:
+            session.capture("a", sink=sink)
+            tierod.hook_point(x[:, None], "a")
+        results.append(sink.result().cross("a", 0))
+    floats, bytes_ = results
+    assert floats.count() == bytes_.count() == 3
+    assert torch.equal(
+        torch.as_tensor(floats.cross_covariance()), torch.as_tensor(bytes_.cross_covariance())
+    )
 
 
 # --- plan, merge, export ---------------------------------------------------------------------------
