@@ -1,6 +1,11 @@
 """The activation store, held against h5py, NumPy and plain loops."""
 
 import json
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -256,10 +261,6 @@ def test_a_reader_follows_a_writer_in_another_process(tmp_path):
                 print(part, flush=True)
                 sys.stdin.readline()
     """
-    import subprocess
-    import sys
-    import textwrap
-
     path, here = tmp_path / "store", __file__.rsplit("/", 1)[0]
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(path), here],
@@ -278,6 +279,45 @@ def test_a_reader_follows_a_writer_in_another_process(tmp_path):
             process.stdin.write("\n")
             process.stdin.flush()
     assert process.returncode == 0
+
+
+def test_many_readers_see_whole_shards_while_a_writer_appends(tmp_path):
+    """Threads that share nothing and one reader that threads share, refreshed all the time: whatever
+    they see are rows in their places."""
+    path = tmp_path / "store"
+    writer = tierod.ActivationWriter(path, STREAMS, shard_bytes=30_000)
+    shared = tierod.ActivationReader(path)
+    done, seen = threading.Event(), []
+
+    def read(reader):
+        last = False
+        while not last:
+            last = done.is_set()
+            reader.refresh()
+            rows = reader.row_count("prefill")
+            got = reader.read("prefill", SITE, slice(0, rows))
+            assert torch.equal(got, values(0, rows))
+            samples = reader.column("prefill", "sample")
+            assert torch.equal(samples, torch.arange(len(samples)))
+            ends = sorted({0, rows - 1} if rows else set())
+            assert reader.select("prefill", samples=ends).tolist() == ends
+            seen.append(rows)
+
+    readers = [shared, shared, tierod.ActivationReader(path), tierod.ActivationReader(path)]
+    with ThreadPoolExecutor(len(readers)) as pool:
+        running = [pool.submit(read, reader) for reader in readers]
+        begin = 0
+        for batch in range(300):
+            count = 1 + batch % 97
+            numbers = torch.arange(begin, begin + count)
+            writer.append("prefill", {"sample": numbers}, {SITE: values(begin, count)})
+            begin += count
+        writer.close()
+        done.set()
+        for reader in running:
+            reader.result(timeout=60)
+    assert len(set(seen)) > 2
+    assert max(seen) == begin
 
 
 # --- sinks -----------------------------------------------------------------------------------------
@@ -392,6 +432,45 @@ def test_merge_and_export(tmp_path):
     assert (np.load(tmp_path / "npy" / "prefill" / f"{SITE}.npy") == want).all()
     step = np.load(tmp_path / "npy" / "prefill" / "rows" / "step.npy")
     assert (step == np.concatenate([np.arange(300), np.arange(200)])).all()
+
+
+def test_stores_of_several_processes_are_merged_and_rows_keep_their_samples(tmp_path):
+    code = """
+        import sys
+        sys.path.insert(0, sys.argv[2])
+        from store_case import SITE, STREAMS, values
+        import tierod, torch
+        first = int(sys.argv[3])
+        with tierod.ActivationWriter(sys.argv[1], STREAMS, shard_bytes=20_000) as writer:
+            for begin in range(first, first + 1000, 50):
+                writer.append(
+                    "prefill", {"sample": torch.arange(begin, begin + 50)}, {SITE: values(begin, 50)}
+                )
+    """
+    here = __file__.rsplit("/", 1)[0]
+    parts = [tmp_path / f"part{number}" for number in range(3)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), str(part), here, str(1000 * number)]
+        )
+        for number, part in enumerate(parts)
+    ]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    ts.set_labels(parts[1], "stop", [1005], [1])
+    ts.set_labels(parts[2], "stop", [2005], [0])
+    # not in the order of the samples: rows must still be those of their samples
+    order = [parts[2], parts[0], parts[1]]
+    assert ts.merge_stores(order, tmp_path / "merged").rows == {"prefill": 3000}
+    reader = tierod.ActivationReader(tmp_path / "merged")
+    samples = reader.column("prefill", "sample")
+    assert torch.equal(samples, torch.cat([torch.arange(b, b + 1000) for b in (2000, 0, 1000)]))
+    want = values(0, 3000)[samples]
+    assert torch.equal(reader.read("prefill", SITE), want)
+    assert samples[reader.select("prefill", concept="stop", label=1)].tolist() == [1005]
+    with h5py.File(tmp_path / "merged" / "index.h5") as index:
+        assert (index["/prefill/rows/sample"][:] == samples.numpy()).all()
+        assert (index[f"/prefill/sites/{SITE}"][:] == want.numpy()).all()
+    assert ts.verify_store(tmp_path / "merged").ok
 
 
 def test_export_makes_bf16_f32(tmp_path):

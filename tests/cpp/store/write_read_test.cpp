@@ -294,6 +294,11 @@ TEST_F(WriteReadTest, ThePlanIsTheSumOfItsPartsAndRefusesWhatDoesNotFit) {
   EXPECT_HAS(plan.text(), "190.73 MiB");
   EXPECT_NO_THROW(plan.check());
   EXPECT_THROW(plan_store(store_, streams, {}), InvalidArgument);
+  for (const int bits : {55, 60, 62}) {  // whose bytes no int64 holds
+    EXPECT_HAS(message_of<InvalidArgument>(
+                   [&] { plan_store(store_, streams, {{"s", std::int64_t{1} << bits}}); }),
+               "more than any disk holds");
+  }
   EXPECT_THROW(plan_store(store_, streams, {{"s", 1}, {"t", 1}}), InvalidArgument);
   const std::string message = message_of<IoError>([&] {
     ActivationWriter::open(store_, streams, {.expected_rows = {{"s", std::int64_t{1} << 45}}});
