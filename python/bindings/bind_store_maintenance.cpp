@@ -21,10 +21,7 @@ namespace {
 /// Wrap a Python progress function; an exception in it, Ctrl-C among them, comes out as itself.
 Progress progress_of(const py::object& function) {
   if (function.is_none()) return {};
-  auto holder = std::shared_ptr<py::object>(new py::object(function), [](py::object* f) {
-    const py::gil_scoped_acquire gil;
-    delete f;
-  });
+  const std::shared_ptr<py::object> holder(new py::object(function), DropPython());
   return [holder](std::int64_t done, std::int64_t total, std::string_view what) {
     const py::gil_scoped_acquire gil;
     try {

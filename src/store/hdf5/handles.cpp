@@ -1,4 +1,7 @@
+#include <pthread.h>
+
 #include <limits>
+#include <new>
 #include <optional>
 
 #include "core/text_internal.h"
@@ -10,7 +13,12 @@ namespace tierod::internal::h5 {
 
 namespace {
 std::recursive_mutex& mutex() {
-  static std::recursive_mutex* mutex = new std::recursive_mutex;  // threads may outlive statics
+  static std::recursive_mutex* mutex = [] {
+    // A fork while another thread is within HDF5 would leave the child without a way in.
+    ::pthread_atfork([] { h5::mutex().lock(); }, [] { h5::mutex().unlock(); },
+                     [] { new (&h5::mutex()) std::recursive_mutex; });
+    return new std::recursive_mutex;  // threads may outlive statics
+  }();
   return *mutex;
 }
 }  // namespace
