@@ -36,6 +36,7 @@ Progress progress_of(const py::object& function) {
 std::vector<std::pair<std::string, std::string>> pairs_of(
     const std::vector<StoreFinding>& findings) {
   std::vector<std::pair<std::string, std::string>> pairs;
+  pairs.reserve(findings.size());
   for (const StoreFinding& finding : findings) pairs.emplace_back(finding.file, finding.what);
   return pairs;
 }

@@ -87,7 +87,7 @@ void write_text(hid_t object, const char* name, const std::string& text, const c
   const Handle attribute(
       H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   const char* data = text.c_str();
-  if (!attribute || H5Awrite(attribute.get(), type.get(), &data) < 0) {
+  if (!attribute || H5Awrite(attribute.get(), type.get(), static_cast<const void*>(&data)) < 0) {
     fail(where, cat("write the attribute '", name, "' of"), path);
   }
 }
@@ -98,7 +98,7 @@ std::string read_text(hid_t object, const char* name, const char* where, const s
   const Handle type = text_type();
   char* data = nullptr;
   if (!stored || H5Tis_variable_str(stored.get()) <= 0 ||
-      H5Aread(attribute.get(), type.get(), &data) < 0 || data == nullptr) {
+      H5Aread(attribute.get(), type.get(), static_cast<void*>(&data)) < 0 || data == nullptr) {
     fail(where, cat("read the attribute '", name, "' of"), path);
   }
   std::string text(data);
