@@ -158,11 +158,7 @@ plt.show()
 
 # %%
 few = [data.sites[i] for i in sorted({0, len(layers) // 2, len(layers) - 1})]
-part = probe.ProbeDataset(
-    data.groups,
-    sites={s: data.site(s) for s in few},
-    concepts={c: data.labels(c) for c in data.concepts},
-)
+part = quotes.dataset_of(folder / "trained", articles, few)  # with all its nuisances
 options = probe.MlpOptions()
 options.hidden, options.epochs, options.patience = 16, 30, 5
 mlp = probe.evaluate(

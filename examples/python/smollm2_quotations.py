@@ -117,10 +117,12 @@ def label(path: Path, articles: list[Article], length: int) -> None:
         set_labels(path, concept, np.arange(len(number)), labels[concept].astype(np.uint8))
 
 
-def dataset_of(path: Path, articles: list[Article]) -> probe.ProbeDataset:
+def dataset_of(
+    path: Path, articles: list[Article], sites: list[str] | None = None
+) -> probe.ProbeDataset:
     """Return the dataset of a store: articles are the groups, token ids the recurring types."""
     reader = tierod.ActivationReader(path)
-    data = probe.ProbeDataset.from_store(reader, STREAM, concepts=CONCEPTS)
+    data = probe.ProbeDataset.from_store(reader, STREAM, sites=sites, concepts=CONCEPTS)
     data.add_nuisance("position", reader.column(STREAM, "token_index").numpy().astype(float))
     data.add_nuisance("kind", ("categorical", np.concatenate([a.kind for a in articles])))
     data.set_types(reader.column(STREAM, "token_id"))

@@ -180,7 +180,7 @@ const ActivationCache& cache_of(const py::object& face, const char* function) {
 void bind_intervention(py::module_& m) {
   using Vector = const at::Tensor&;
   py::class_<Intervention>(m, "Intervention", "An edit as data: replace, affine or gather_rows.")
-      .def_static("replace", py::overload_cast<at::Tensor, bool>(&Intervention::replace),
+      .def_static("replace", py::overload_cast<const at::Tensor&, bool>(&Intervention::replace),
                   py::arg("source"), py::arg("allow_nonfinite") = false)
       .def_static("replace",
                   py::overload_cast<const ActivationCache&, bool>(&Intervention::replace),

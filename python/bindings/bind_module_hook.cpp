@@ -3,10 +3,15 @@
 // A ModuleHook is what tierod registers on a torch.nn.Module. It takes the activation out of the
 // module's arguments or output by an explicit address, never by guessing, lets the sessions act,
 // and returns None unless a session edited it. It is written in C++ because it runs once a layer
-// and call.
+// and call. For the same reason PyTorch calls it through a type of our own: the dispatch of a
+// pybind11 method costs more than all that a capture does.
 
 #include <ATen/core/grad_mode.h>
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
+#include <structmember.h>
+
+#include <cstddef>
 
 #include "bindings_internal.h"
 #include "hook/session_state_internal.h"
@@ -34,8 +39,7 @@ class ModuleHook {
         heads_(heads) {}
 
   /// A forward hook: (module, args, output) -> None or the output to go on with.
-  py::object on_output(const py::handle& /*module*/, const py::handle& /*args*/,
-                       const py::object& output) const {
+  py::object on_output(const py::object& output) const {
     if (!internal::any_session_sees(model_)) return py::none();  // another thread's session
     if (!index_ && !key_) {
       const std::optional<at::Tensor> edited = act(output);
@@ -60,8 +64,7 @@ class ModuleHook {
   }
 
   /// A forward pre-hook with keyword arguments: (module, args, kwargs) -> None or (args, kwargs).
-  py::object on_input(const py::handle& /*module*/, const py::tuple& args,
-                      const py::dict& kwargs) const {
+  py::object on_input(const py::tuple& args, const py::dict& kwargs) const {
     if (!internal::any_session_sees(model_)) return py::none();
     if (key_ && kwargs.contains(*key_)) {
       const std::optional<at::Tensor> edited = act(kwargs[py::str(*key_)]);
@@ -141,6 +144,103 @@ class ModuleHook {
   std::int64_t heads_;
 };
 
+/// One side of a ModuleHook as Python calls it. It has no references that a cycle could go through,
+/// and so the garbage collector need not look at it.
+struct HookFunction {
+  PyObject_HEAD vectorcallfunc call;
+  PyObject* owner;  // keeps `hook`
+  const ModuleHook* hook;
+};
+
+HookFunction* as_function(PyObject* object) { return reinterpret_cast<HookFunction*>(object); }
+
+/// Call `act(hook, second, third)` of a call (module, second, third).
+template <typename Act>
+PyObject* called(PyObject* self, PyObject* const* arguments, std::size_t count, PyObject* names,
+                 Act&& act) noexcept {
+  if (PyVectorcall_NARGS(count) != 3 || (names != nullptr && PyTuple_GET_SIZE(names) > 0)) {
+    PyErr_SetString(PyExc_TypeError,
+                    "[hook.ModuleHook] expected three positional arguments, as torch.nn.Module "
+                    "calls its hooks");
+    return nullptr;
+  }
+  try {
+    return act(*as_function(self)->hook, arguments[1], arguments[2]).release().ptr();
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (...) {
+    py::detail::try_translate_exceptions();
+  }
+  return nullptr;
+}
+
+PyObject* call_output(PyObject* self, PyObject* const* arguments, std::size_t count,
+                      PyObject* names) noexcept {
+  return called(self, arguments, count, names,
+                [](const ModuleHook& hook, PyObject* /*args*/, PyObject* output) {
+                  return hook.on_output(py::reinterpret_borrow<py::object>(output));
+                });
+}
+
+PyObject* call_input(PyObject* self, PyObject* const* arguments, std::size_t count,
+                     PyObject* names) noexcept {
+  return called(self, arguments, count, names,
+                [](const ModuleHook& hook, PyObject* args, PyObject* kwargs) {
+                  if (PyTuple_Check(args) == 0 || PyDict_Check(kwargs) == 0) {
+                    throw py::type_error("[hook.ModuleHook] expected (module, args, kwargs)");
+                  }
+                  return hook.on_input(py::reinterpret_borrow<py::tuple>(args),
+                                       py::reinterpret_borrow<py::dict>(kwargs));
+                });
+}
+
+void drop_function(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  Py_XDECREF(as_function(self)->owner);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* refuse_copy(PyObject* /*self*/, PyObject* /*protocol*/) {
+  PyErr_SetString(py::module_::import("tierod").attr("StateError").ptr(),
+                  "[hook.Session] a module cannot be copied or saved while a session on it is "
+                  "open; close the session first");
+  return nullptr;
+}
+
+PyTypeObject* function_type() {
+  static PyTypeObject* const type = [] {
+    static PyMemberDef members[] = {
+        {"__vectorcalloffset__", T_PYSSIZET, offsetof(HookFunction, call), READONLY, nullptr},
+        {nullptr, 0, 0, 0, nullptr}};
+    static PyMethodDef methods[] = {{"__reduce_ex__", refuse_copy, METH_O, nullptr},
+                                    {nullptr, nullptr, 0, nullptr}};
+    static PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(drop_function)},
+                                  {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                                  {Py_tp_members, members},
+                                  {Py_tp_methods, methods},
+                                  {0, nullptr}};
+    static PyType_Spec spec = {
+        "tierod._core.HookFunction", sizeof(HookFunction), 0,
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+    PyObject* made = PyType_FromSpec(&spec);
+    if (made == nullptr) throw py::error_already_set();
+    return reinterpret_cast<PyTypeObject*>(made);
+  }();
+  return type;
+}
+
+py::typing::Callable<py::object(py::object, py::object, py::object)> function_of(
+    const py::object& owner, vectorcallfunc call) {
+  PyTypeObject* type = function_type();
+  PyObject* made = type->tp_alloc(type, 0);
+  if (made == nullptr) throw py::error_already_set();
+  as_function(made)->call = call;
+  as_function(made)->hook = &owner.cast<const ModuleHook&>();
+  as_function(made)->owner = owner.inc_ref().ptr();
+  return py::reinterpret_steal<py::object>(made);
+}
+
 }  // namespace
 
 void bind_module_hook(py::module_& m) {
@@ -149,8 +249,12 @@ void bind_module_hook(py::module_& m) {
                     std::optional<std::pair<std::int64_t, std::int64_t>>, std::int64_t>(),
            py::arg("site"), py::arg("model") = 0, py::arg("index") = py::none(),
            py::arg("key") = py::none(), py::arg("columns") = py::none(), py::arg("heads") = 0)
-      .def("on_output", &ModuleHook::on_output)
-      .def("on_input", &ModuleHook::on_input);
+      .def_property_readonly(
+          "on_output", [](const py::object& self) { return function_of(self, call_output); },
+          "A forward hook: (module, args, output) -> None or the output to go on with.")
+      .def_property_readonly(
+          "on_input", [](const py::object& self) { return function_of(self, call_input); },
+          "A forward pre-hook: (module, args, kwargs) -> None or (args, kwargs).");
 }
 
 }  // namespace tierod::bindings

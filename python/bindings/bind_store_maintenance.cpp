@@ -21,10 +21,7 @@ namespace {
 /// Wrap a Python progress function; an exception in it, Ctrl-C among them, comes out as itself.
 Progress progress_of(const py::object& function) {
   if (function.is_none()) return {};
-  auto holder = std::shared_ptr<py::object>(new py::object(function), [](py::object* f) {
-    const py::gil_scoped_acquire gil;
-    delete f;
-  });
+  const std::shared_ptr<py::object> holder(new py::object(function), DropPython());
   return [holder](std::int64_t done, std::int64_t total, std::string_view what) {
     const py::gil_scoped_acquire gil;
     try {
@@ -39,6 +36,7 @@ Progress progress_of(const py::object& function) {
 std::vector<std::pair<std::string, std::string>> pairs_of(
     const std::vector<StoreFinding>& findings) {
   std::vector<std::pair<std::string, std::string>> pairs;
+  pairs.reserve(findings.size());
   for (const StoreFinding& finding : findings) pairs.emplace_back(finding.file, finding.what);
   return pairs;
 }

@@ -1566,10 +1566,20 @@ class ModuleHook:
         | None = None,
         heads: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> None: ...
+    @property
     def on_input(
-        self, arg0: typing.Any, arg1: tuple[typing.Any, ...], arg2: dict[str, typing.Any]
-    ) -> typing.Any: ...
-    def on_output(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> typing.Any: ...
+        self,
+    ) -> collections.abc.Callable[[typing.Any, typing.Any, typing.Any], typing.Any]:
+        """
+        A forward pre-hook: (module, args, kwargs) -> None or (args, kwargs).
+        """
+    @property
+    def on_output(
+        self,
+    ) -> collections.abc.Callable[[typing.Any, typing.Any, typing.Any], typing.Any]:
+        """
+        A forward hook: (module, args, output) -> None or the output to go on with.
+        """
 
 class SiteColumn:
     """

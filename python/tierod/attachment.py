@@ -10,6 +10,7 @@ import inspect
 import itertools
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from tierod import _core
 
 _model_ids = itertools.count(1)
-RUNS = ""  # no site has this name
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,84 @@ class SiteAddress:
     read_only: str = ""
 
 
-class _Installed:
-    """One installed thing: how many sessions use it, and how it is taken away."""
+class _ModuleHook:
+    """The hook of one site on a module, made once and put on for each session anew.
 
-    __slots__ = ("address", "remove", "users")
+    People open a session for a single forward, so this must cost little. `register_forward_hook`
+    makes a handle and weak references each time; what it does to the module is to enter the hook in
+    a dict under the handle's number, as is done here (tests compare the two).
+    """
 
-    def __init__(self, address: SiteAddress | None, remove: Callable[[], None]) -> None:
-        self.users = 1
+    __slots__ = ("_hook", "_hooks", "_input", "_number", "_path", "_with_kwargs")
+
+    def __init__(self, address: SiteAddress, model_id: int) -> None:
+        hook = _new_hook(address, model_id)
+        self._input = address.side == "in"
+        self._hook = hook.on_input if self._input else hook.on_output
+        self._path = address.path.split(".") if address.path else []
+        self._number = RemovableHandle(OrderedDict()).id
+        self._hooks: dict[int, Any] = {}
+        self._with_kwargs: dict[int, bool] = {}
+
+    def put_on(self, root: nn.Module) -> None:
+        # `get_submodule` checks every step of the path, which costs more.
+        owner: nn.Module | None = root
+        for name in self._path:
+            owner = None if owner is None else owner._modules.get(name)
+        if owner is None:
+            raise _no_submodule(self._path)
+        if self._input:
+            self._hooks = owner._forward_pre_hooks
+            self._with_kwargs = owner._forward_pre_hooks_with_kwargs
+            self._with_kwargs[self._number] = True
+        else:
+            self._hooks = owner._forward_hooks
+        self._hooks[self._number] = self._hook
+
+    def take_off(self) -> None:
+        self._hooks.pop(self._number, None)  # somebody may have cleared all hooks
+        if self._input:
+            self._with_kwargs.pop(self._number, None)
+
+
+class _MethodHook:
+    """The hook of one site on a wrapped method."""
+
+    __slots__ = ("_address", "_hook", "_undo")
+
+    def __init__(self, address: SiteAddress, model_id: int) -> None:
+        self._address = address
+        self._hook = _new_hook(address, model_id)
+        self._undo: Callable[[], None] | None = None
+
+    def put_on(self, root: nn.Module) -> None:
+        path, method = self._address.path, self._address.method
+        try:
+            owner = root.get_submodule(path)
+        except AttributeError:
+            raise _no_submodule(path.split(".")) from None
+        assert method is not None
+        self._undo = wrap_method(owner, method, partial(_call_wrapped, self._hook))
+
+    def take_off(self) -> None:
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
+
+class _Entry:
+    """A site's hook, and how many sessions use it now."""
+
+    __slots__ = ("address", "hook", "users")
+
+    def __init__(self, address: SiteAddress, model_id: int) -> None:
         self.address = address
-        self.remove = remove
+        kind = _ModuleHook if address.method is None else _MethodHook
+        self.hook: _ModuleHook | _MethodHook = kind(address, model_id)
+        self.users = 0
+
+    def means(self, address: SiteAddress) -> bool:
+        return self.address is address or self.address == address
 
 
 class Attachment:
@@ -57,55 +127,62 @@ class Attachment:
     def __init__(self) -> None:
         self.model_id = next(_model_ids)
         self._lock = threading.RLock()
-        self._installed: dict[str, _Installed] = {}
+        self._entries: dict[str, _Entry] = {}  # those without users too: they serve again
         self._runs = Runs(self.model_id, {})
+        self._runs_users = 0
+        self._remove_runs: Callable[[], None] | None = None
 
     def use(self, module: nn.Module, addresses: Mapping[str, SiteAddress]) -> None:
         """Let the sites of these names fire; each needs a `drop`.
 
         Raises:
-            SiteError: if an open session has a name for another place of this module.
+            SiteError: if an open session has a name for another place of this module, or the module
+                has lost a submodule.
         """
+        entries, done = self._entries, []
         with self._lock:
-            for name in self._installed.keys() & addresses.keys():
-                there, here = self._installed[name].address, addresses[name]
-                if there is not None and there is not here and there != here:
-                    raise _core.SiteError(
-                        f"[hook.Session.open] '{name}' means {here.path!r} here, and "
-                        f"{there.path!r} in another open session on this module; give one of the "
-                        "two sites another name"
-                    )
-            done: list[str] = []
             try:
                 for name, address in addresses.items():
-                    installed = self._installed.get(name)
-                    if installed is not None:
-                        installed.users += 1
-                    else:
-                        self._installed[name] = _Installed(address, self._install(module, address))
+                    entry = entries.get(name)
+                    if entry is None or not entry.means(address):
+                        if entry is not None and entry.users > 0:
+                            raise _core.SiteError(
+                                f"[hook.Session.open] '{name}' means {address.path!r} here, and "
+                                f"{entry.address.path!r} in another open session on this module; "
+                                "give one of the two sites another name"
+                            )
+                        entry = entries[name] = _Entry(address, self.model_id)
+                    if entry.users == 0:
+                        entry.hook.put_on(module)
+                    entry.users += 1
                     done.append(name)
             except BaseException:
                 self.drop(done)
                 raise
 
-    def use_runs(self, module: nn.Module, owner_path: str) -> None:
-        """Keep runs, phases, steps and positions of the decoder at `owner_path`; `drop([RUNS])`."""
-        with self._lock:
-            if RUNS in self._installed:
-                self._installed[RUNS].users += 1
-            else:
-                remove = self._runs.install(module, owner_path)
-                self._installed[RUNS] = _Installed(None, remove)
-
     def drop(self, names: Iterable[str]) -> None:
-        """Take back what `use` and `use_runs` did, once for each name."""
+        """Take back what `use` did, once for each name."""
         with self._lock:
             for name in names:
-                installed = self._installed[name]
-                installed.users -= 1
-                if installed.users == 0:
-                    del self._installed[name]
-                    installed.remove()
+                entry = self._entries[name]
+                entry.users -= 1
+                if entry.users == 0:
+                    entry.hook.take_off()
+
+    def use_runs(self, module: nn.Module, owner_path: str) -> None:
+        """Keep runs, phases, steps and positions of the decoder at `owner_path`; `drop_runs` ends it."""
+        with self._lock:
+            if self._runs_users == 0:
+                self._remove_runs = self._runs.install(module, owner_path)
+            self._runs_users += 1
+
+    def drop_runs(self) -> None:
+        """Take back what `use_runs` did, once."""
+        with self._lock:
+            self._runs_users -= 1
+            if self._runs_users == 0 and self._remove_runs is not None:
+                self._remove_runs()
+                self._remove_runs = None
 
     def in_run(self) -> bool:
         """Tell whether this thread is in the middle of a run."""
@@ -119,20 +196,18 @@ class Attachment:
         """Leave the scope of a run that this thread did not finish."""
         self._runs.leave()
 
-    def _install(self, module: nn.Module, address: SiteAddress) -> Callable[[], None]:
-        owner = _submodule(module, address.path)
-        hook = _core.ModuleHook(
-            address.site, self.model_id, address.index, address.key, address.columns, address.heads
-        )
-        if address.method is not None:
-            return wrap_method(owner, address.method, partial(_call_wrapped, hook))
-        handle: Any
-        if address.side == "in":
-            handle = owner.register_forward_pre_hook(hook.on_input, with_kwargs=True)
-        else:
-            handle = owner.register_forward_hook(hook.on_output)
-        remove: Callable[[], None] = handle.remove
-        return remove
+
+def _new_hook(address: SiteAddress, model_id: int) -> _core.ModuleHook:
+    return _core.ModuleHook(
+        address.site, model_id, address.index, address.key, address.columns, address.heads
+    )
+
+
+def _no_submodule(path: list[str]) -> _core.SiteError:
+    return _core.SiteError(
+        f"[hook.Session.open] the module has no submodule '{'.'.join(path)}' any more; call "
+        "instrument() again after changing a module"
+    )
 
 
 _attachments: weakref.WeakKeyDictionary[nn.Module, dict[str | None, Attachment]] = (
@@ -145,19 +220,6 @@ def attachment_of(module: nn.Module, runs_of: str | None) -> Attachment:
     """Return what all sessions on `module` share that count the runs of the same submodule."""
     with _attachments_lock:
         return _attachments.setdefault(module, {}).setdefault(runs_of, Attachment())
-
-
-def _submodule(module: nn.Module, path: str) -> nn.Module:
-    """Return a submodule. `get_submodule` checks every step of the path, which costs more."""
-    here: nn.Module | None = module
-    for name in path.split(".") if path else ():
-        here = None if here is None else here._modules.get(name)
-    if here is None:
-        raise _core.SiteError(
-            f"[hook.Session.open] the module has no submodule '{path}' any more; call instrument() "
-            "again after changing a module"
-        )
-    return here
 
 
 class _Dispatcher:

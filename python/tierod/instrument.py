@@ -1,7 +1,7 @@
 """Sessions on PyTorch modules that tierod does not own.
 
 `instrument(module)` says where sites are; it changes nothing. When a session opens, forward hooks
-are installed by handle for the sites that it asks for, and removed when it closes.
+are put on for the sites that it asks for, and taken off when it closes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tierod import _core
-from tierod.attachment import RUNS, Attachment, SiteAddress, attachment_of
+from tierod.attachment import Attachment, SiteAddress, attachment_of
 from tierod.decoders import Decoder, find_decoder
 from tierod.session import _SessionMethods
 
@@ -65,24 +65,50 @@ def method_site(
     return SiteAddress(_core.Site(name, layout), path, "out", index, None, method=method)
 
 
+# Types whose modules are compiled only if they hold something that says so.
+_EAGER_TYPES: weakref.WeakSet[type] = weakref.WeakSet()
+
+
 def _refuse_compiled(module: nn.Module) -> None:
-    for path, child in module.named_modules():
-        what = ""
-        if isinstance(child, torch._dynamo.eval_frame.OptimizedModule) or (
-            getattr(child, "_compiled_call_impl", None) is not None
-        ):
-            what = "compiled by torch.compile"
-        elif hasattr(child.__dict__.get("forward"), "_torchdynamo_orig_callable"):
-            what = "one whose forward is compiled by torch.compile"
-        elif isinstance(child, torch.jit.ScriptModule):
-            what = "a TorchScript module"
-        elif getattr(child.__dict__.get("forward"), "__module__", "") == "torch.cuda.graphs":
-            what = "replayed from a CUDA graph"
-        if what:
+    # On each opening over every module, and so by hand: named_modules() costs three times as much.
+    seen, stack, eager = {id(module)}, [module], set(_EAGER_TYPES)
+    while stack:
+        part = stack.pop()
+        own = part.__dict__
+        if (
+            "forward" in own
+            or own.get("_compiled_call_impl") is not None
+            or type(part) not in eager
+        ) and (what := _how_compiled(part)):
+            path = next(path for path, child in module.named_modules() if child is part)
             raise _core.StateError(
-                f"[hook.instrument] the module '{path or type(child).__name__}' is {what}: Python "
+                f"[hook.instrument] the module '{path or type(part).__name__}' is {what}: Python "
                 "hooks would be silent there; instrument the original eager module"
             )
+        if type(part) not in eager:
+            eager.add(type(part))
+            _EAGER_TYPES.add(type(part))
+        for child in part._modules.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                stack.append(child)
+
+
+def _how_compiled(module: nn.Module) -> str:
+    """Say in what way a module runs past Python hooks; empty if it does not."""
+    forward = module.__dict__.get("forward")
+    if (
+        isinstance(module, torch._dynamo.eval_frame.OptimizedModule)
+        or getattr(module, "_compiled_call_impl", None) is not None
+    ):
+        return "compiled by torch.compile"
+    if hasattr(forward, "_torchdynamo_orig_callable"):
+        return "one whose forward is compiled by torch.compile"
+    if isinstance(module, torch.jit.ScriptModule):
+        return "a TorchScript module"
+    if getattr(forward, "__module__", "") == "torch.cuda.graphs":
+        return "replayed from a CUDA graph"
+    return ""
 
 
 @dataclass
@@ -94,6 +120,7 @@ class Instrumented:
     table: _core.SiteTable
     decoder: Decoder | None
     missing: dict[str, str] = field(default_factory=dict)
+    _matches: dict[str, dict[str, SiteAddress]] = field(default_factory=dict, repr=False)
 
     @property
     def module(self) -> nn.Module:
@@ -112,6 +139,20 @@ class Instrumented:
         """Return the canonical ports, or every submodule's output where there are none."""
         ports = [n for n in self.addresses if not n.startswith("@")]
         return ports or [n for n in self.addresses if n.endswith(":out")]
+
+    def matching(self, pattern: str) -> Mapping[str, SiteAddress]:
+        """Return the sites that a pattern means, by name.
+
+        Raises:
+            SiteError: if it means none; the nearest names are listed.
+        """
+        found = self._matches.get(pattern)
+        if found is None:
+            found = {name: self.addresses[name] for name in self.table.match(pattern)}
+            if len(self._matches) >= 256:  # of a caller who makes up ever new patterns
+                self._matches.clear()
+            self._matches[pattern] = found
+        return found
 
     def session(self) -> ModuleSession:
         """Return a session on this module."""
@@ -220,6 +261,7 @@ class _ModuleSessionMethods(_SessionMethods):
     _attachment: Attachment
     _patterns: list[str]
     _installed: dict[str, None]  # names in order of installation
+    _watches_runs: bool
     _stop_layer: int | None
     _stop: Any
     _thread: int
@@ -233,6 +275,7 @@ class _ModuleSessionMethods(_SessionMethods):
         )
         self._patterns = []
         self._installed = {}
+        self._watches_runs = False
         self._stop_layer = None
         self._stop = None
         self._thread = 0
@@ -258,7 +301,7 @@ class _ModuleSessionMethods(_SessionMethods):
 
     def reached(self, pattern: str) -> list[str]:
         """Return the sites of `pattern` that fire before the layer of stop_at_layer()."""
-        names = self._on.table.match(pattern)
+        names = list(self._on.matching(pattern))
         decoder, stop = self._on.decoder, self._stop_layer
         if decoder is None or stop is None:
             return names
@@ -266,20 +309,19 @@ class _ModuleSessionMethods(_SessionMethods):
         return [name for name in names if name not in late]
 
     def _before_change(self, pattern: str) -> None:
-        self._on.table.match(pattern)  # unknown names end here, before anything is kept
+        self._on.matching(pattern)
+
+    def _after_change(self, pattern: str) -> None:
         self._patterns.append(pattern)
         if self._core().is_open:
             self._install(pattern)
 
     def _install(self, pattern: str) -> None:
-        addresses = self._on.addresses
-        fresh = {
-            name: addresses[name]
-            for name in self._on.table.match(pattern)
-            if name not in self._installed
-        }
-        self._attachment.use(self._on.module, fresh)
-        self._installed.update(dict.fromkeys(fresh))
+        sites, installed = self._on.matching(pattern), self._installed
+        if installed:
+            sites = {name: sites[name] for name in sites if name not in installed}
+        self._attachment.use(self._on.module, sites)
+        installed.update(dict.fromkeys(sites))
 
     def open(self) -> None:
         module, decoder = self._on.module, self._on.decoder
@@ -291,7 +333,7 @@ class _ModuleSessionMethods(_SessionMethods):
         try:
             if decoder is not None:
                 self._attachment.use_runs(module, decoder.owner_path)
-                self._installed[RUNS] = None
+                self._watches_runs = True
             for pattern in self._patterns:
                 self._install(pattern)
             if decoder is not None and self._stop_layer is not None:
@@ -309,10 +351,16 @@ class _ModuleSessionMethods(_SessionMethods):
         if self._stop is not None:
             self._stop.remove()
             self._stop = None
-        self._attachment.drop(self._installed)
-        self._installed.clear()
+        self._drop()
         if not self._within_run:  # what goes on around this session is not its to end
             self._attachment.forget_run()
+
+    def _drop(self) -> None:
+        self._attachment.drop(self._installed)
+        self._installed = {}
+        if self._watches_runs:
+            self._watches_runs = False
+            self._attachment.drop_runs()
 
     def close(self) -> None:
         if not self._core().is_open:
@@ -336,11 +384,10 @@ class _ModuleSessionMethods(_SessionMethods):
     def _check_recomputed(self) -> None:
         """Refuse an edit whose backward, still to come, would recompute the unedited model."""
         module, core = self._on.module, self._core()
-        checkpoints = module.training and any(
-            getattr(m, "gradient_checkpointing", False) is True for m in module.modules()
-        )
         graded = self._attachment.runs_with_gradients() > self._graded_before
-        if not checkpoints or not graded or _core.Session._edit_count(core) == 0:
+        if not module.training or not graded or _core.Session._edit_count(core) == 0:
+            return
+        if not any(getattr(m, "gradient_checkpointing", False) is True for m in module.modules()):
             return
         if _core.Session._recomputations(core) == 0:
             raise _core.StateError(
@@ -351,10 +398,8 @@ class _ModuleSessionMethods(_SessionMethods):
 
     def __del__(self) -> None:
         # Never closed: the hooks must not stay.
-        installed = getattr(self, "_installed", None)
-        if installed:
-            self._attachment.drop(installed)
-            installed.clear()
+        if getattr(self, "_installed", None) or getattr(self, "_watches_runs", False):
+            self._drop()
 
     def abort(self) -> None:
         self._remove()

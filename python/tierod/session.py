@@ -89,6 +89,7 @@ class _SessionMethods:
             self._core(), name, selection, reduce, when, dtype, where, copy, gradient, keep_graph,
             sink,
         )  # fmt: skip
+        self._after_change(name)
 
     def intervene(
         self,
@@ -127,6 +128,7 @@ class _SessionMethods:
                 "[hook.Session.intervene] expected an Intervention or a function (tensor, event), "
                 f"got {type(edit).__name__}"
             )
+        self._after_change(name)
 
     def set_spans(
         self, spans: Mapping[str, tuple[int, int]] | Sequence[Mapping[str, tuple[int, int]]]
@@ -138,11 +140,17 @@ class _SessionMethods:
 
     def configure(self, config: Mapping[str, Any], tensor_dir: str | None = None) -> None:
         """Add what a dict asks for: the form that `json.loads(session.to_json())` has."""
-        for kind in ("captures", "interventions"):
-            for item in config.get(kind, ()):
-                if isinstance(item, Mapping) and isinstance(item.get("pattern"), str):
-                    self._before_change(item["pattern"])
+        patterns = [
+            item["pattern"]
+            for kind in ("captures", "interventions")
+            for item in config.get(kind, ())
+            if isinstance(item, Mapping) and isinstance(item.get("pattern"), str)
+        ]
+        for pattern in patterns:
+            self._before_change(pattern)
         _core.Session._configure(self._core(), json.dumps(config), tensor_dir)
+        for pattern in patterns:
+            self._after_change(pattern)
 
     @contextmanager
     def hooks(self, hooks: Sequence[tuple[Key, HookFunction]]) -> Iterator[Self]:
@@ -198,7 +206,10 @@ class _SessionMethods:
         return self  # type: ignore[return-value]
 
     def _before_change(self, pattern: str) -> None:
-        """Let a session on modules install what the pattern needs."""
+        """Let a session on modules refuse a pattern before anything is kept."""
+
+    def _after_change(self, pattern: str) -> None:
+        """Let a session on modules install what an accepted request needs."""
 
 
 class Session(_SessionMethods, _core.Session):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import operator
 import os
 import sys
 import weakref
@@ -47,6 +48,7 @@ ROW_COLUMNS = (
     "branch", "call",
 )  # fmt: skip
 _MIB = 1 << 20
+_MISSING = 255
 _open_writers: weakref.WeakSet[ActivationWriter] = weakref.WeakSet()
 
 
@@ -54,8 +56,32 @@ def _tensor(values: ArrayLike | Tensor) -> Tensor:
     return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
 
 
-def _optional(values: Numbers | None) -> Tensor | None:
-    return None if values is None else _tensor(values).to(torch.int64)
+def _integers(values: ArrayLike | Tensor, what: str) -> Tensor:
+    """Return integers as int64; a conversion that would round is refused."""
+    tensor = _tensor(values)
+    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex()):
+        raise _core.InvalidArgument(
+            f"[store] expected integer {what}, got {tensor.dtype}; round them yourself if that is "
+            "what you mean"
+        )
+    return tensor.to(torch.int64)
+
+
+def _optional(values: Numbers | None, what: str) -> Tensor | None:
+    return None if values is None else _integers(values, what)
+
+
+def _row_numbers(rows: Numbers, count: int) -> Tensor:
+    """Return row numbers; a bool mask means the rows where it is true, as in NumPy."""
+    tensor = _tensor(rows)
+    if tensor.dtype != torch.bool:
+        return _integers(tensor, "row numbers")
+    if tensor.shape != (count,):
+        raise _core.InvalidArgument(
+            f"[store.ActivationReader] expected a bool mask [{count}], got shape "
+            f"{list(tensor.shape)}"
+        )
+    return tensor.nonzero().flatten()
 
 
 def _array(values: Tensor) -> NDArray[Any]:
@@ -82,7 +108,7 @@ def _rows(
         if isinstance(value, (int, np.integer)):
             fills[name] = int(value)
         else:
-            columns[name] = _tensor(value)
+            columns[name] = _integers(value, name)
     return columns, fills
 
 
@@ -146,6 +172,7 @@ class ActivationWriter:
             dict(expected_rows or {}), index,
         )  # fmt: skip
         self._names: dict[str, list[str]] = {}
+        self._process = os.getpid()
         _open_writers.add(self)
 
     def append(
@@ -229,6 +256,8 @@ class ActivationWriter:
 def _close_writers() -> None:
     """Join the writers' threads while the interpreter is whole; what is complete gets committed."""
     for writer in list(_open_writers):
+        if writer._process != os.getpid():
+            continue  # this is a fork; the writer is its parent's
         try:
             writer.close()
         except _core.Error as error:
@@ -269,8 +298,9 @@ class StoreSink(_core.StoreSink):
             token_ids, position_ids: [rows, length] by absolute position, prompt and answer.
         """
         self._begin_batch(
-            _tensor(samples), _optional(scenes), _optional(groups), token_ids, position_ids
-        )
+            _integers(samples, "samples"), _optional(scenes, "scenes"),
+            _optional(groups, "groups"), token_ids, position_ids,
+        )  # fmt: skip
 
 
 class MomentsSink(_core.MomentsSink):
@@ -292,9 +322,15 @@ class MomentsSink(_core.MomentsSink):
         groups: Numbers | None = None,
         labels: ArrayLike | Tensor | None = None,
     ) -> None:
-        """Say which samples come next; labels [samples, concepts], NaN for missing."""
-        values = None if labels is None else _tensor(labels).to(torch.float64)
-        self._begin_batch(_tensor(samples), _optional(groups), values)
+        """Say which samples come next; labels [samples, concepts], NaN for missing, or uint8 as the
+        store keeps them, 255 for missing."""
+        values = None
+        if labels is not None:
+            given = _tensor(labels)
+            values = given.to(torch.float64)
+            if given.dtype == torch.uint8:
+                values[given == _MISSING] = float("nan")
+        self._begin_batch(_integers(samples, "samples"), _optional(groups, "groups"), values)
 
 
 @dataclass(frozen=True)
@@ -413,7 +449,7 @@ class ActivationReader:
             return [value] if isinstance(value, str) else None if value is None else list(value)
 
         def numbers(value: Sequence[int] | None) -> list[int] | None:
-            return None if value is None else [int(v) for v in value]
+            return None if value is None else [operator.index(v) for v in value]
 
         return self.core._select(
             stream, texts(phases), numbers(steps), texts(branches), numbers(samples),
@@ -422,7 +458,8 @@ class ActivationReader:
         )  # fmt: skip
 
     def read(self, stream: str, site: str, rows: slice | Numbers | None = None) -> Tensor:
-        """Return values [n, width] of a site: all rows, a slice of step 1, or rows by number."""
+        """Return values [n, width] of a site: all rows, a slice of step 1, rows by number, or the
+        rows where a bool mask [rows] is true."""
         if rows is None:
             return self.core._read(stream, site, 0, None)
         if isinstance(rows, slice):
@@ -433,7 +470,7 @@ class ActivationReader:
                     "the rows by number"
                 )
             return self.core._read(stream, site, begin, max(begin, end))
-        return self.core._gather(stream, site, _tensor(rows).to(torch.int64))
+        return self.core._gather(stream, site, _row_numbers(rows, self.row_count(stream)))
 
     def read_numpy(
         self, stream: str, site: str, rows: slice | Numbers | None = None
@@ -461,12 +498,13 @@ class ActivationReader:
             epoch: count of passes before this one; each has an order of its own.
             block_rows: 0 shuffles single rows, best where the page cache holds the store; otherwise
                 blocks of so many rows are shuffled, then the rows of `window_blocks` blocks.
+            rows: their numbers, or a bool mask [rows].
         """
         names = [sites] if isinstance(sites, str) else list(sites or self.sites(stream))
         return Batches(
             self.core._batches(
                 stream, names, batch_rows, seed, epoch, block_rows, window_blocks, drop_last,
-                _optional(rows),
+                None if rows is None else _row_numbers(rows, self.row_count(stream)),
             ),
             names,
         )  # fmt: skip
@@ -493,7 +531,7 @@ def set_labels(
     """Add a version of a concept's labels, a value from 0 to 254 for each sample, 255 for missing;
     return the version's number."""
     return _core._set_labels(
-        os.fspath(store), concept, _tensor(samples), _tensor(values).to(torch.int64), note
+        os.fspath(store), concept, _integers(samples, "samples"), _integers(values, "labels"), note
     )
 
 

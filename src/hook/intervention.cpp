@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/text_internal.h"
 #include "hook/intervention_internal.h"
@@ -81,6 +82,31 @@ void check_replacement(const at::Tensor& values, const at::Tensor& part, const s
 }
 
 namespace {
+
+double largest_of(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kHalf:
+      return std::numeric_limits<at::Half>::max();
+    case at::kBFloat16:
+      return std::numeric_limits<at::BFloat16>::max();
+    case at::kFloat:
+      return std::numeric_limits<float>::max();
+    default:
+      return std::numeric_limits<double>::max();
+  }
+}
+
+/// A dose that is too large for the dtype gives Inf, and the model goes on with it without a word.
+void check_stays_finite(const at::Tensor& before, const at::Tensor& after,
+                        const std::string& where) {
+  const at::Tensor finite = at::isfinite(after.detach());
+  if (finite.all().item<bool>()) return;
+  if (!at::isfinite(before.detach()).logical_and(finite.logical_not()).any().item<bool>()) return;
+  throw NumericalError(cat(where, " the edit makes finite values NaN or infinite: in ",
+                           after.scalar_type(), " the largest is ", largest_of(after.scalar_type()),
+                           ". Make the dose smaller, or run the model in a wider dtype; if the "
+                           "activation itself holds NaN or Inf, select the tokens without them"));
+}
 
 void check_token_lengths(std::int64_t donor, std::int64_t here, const std::string& where) {
   if (donor == here) return;
@@ -204,9 +230,7 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
       const at::Tensor source = impl.source.to(x.device());
       if (!impl.broadcast) {
         values = donor_part(source, x, region, part, where);
-      } else if (source.dim() == 0) {
-        values = source.to(x.scalar_type()).expand(part.sizes());
-      } else if (part.dim() > 0 && source.size(0) == part.size(-1)) {
+      } else if (source.dim() == 0 || (part.dim() > 0 && source.size(0) == part.size(-1))) {
         // A broadcast vector is a statistic, kept in f64 as a rule: round it to the site's dtype.
         values = source.to(x.scalar_type()).expand(part.sizes());
       } else {
@@ -214,6 +238,8 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
                                   " on the last axis, got shape ", part.sizes()));
       }
       check_replacement(values, part, where, "a replacement");
+      // Finite when it was given, and perhaps not in the site's dtype.
+      if (impl.broadcast && !impl.allow_nonfinite) check_stays_finite(source, values, where);
       break;
     }
     case Intervention::Kind::replace_by_event:
@@ -223,6 +249,7 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
       break;
     case Intervention::Kind::affine:
       values = apply_affine(impl.affine, part, region, where);
+      check_stays_finite(part, values, where);
       break;
     case Intervention::Kind::gather_rows: {
       const std::int64_t axis = region.axes.rows;
@@ -257,7 +284,7 @@ at::Tensor apply(const Intervention& intervention, const at::Tensor& x, const Re
 
 }  // namespace internal
 
-Intervention Intervention::replace(at::Tensor source, bool allow_nonfinite) {
+Intervention Intervention::replace(const at::Tensor& source, bool allow_nonfinite) {
   need_floating(source, "replace", "source");
   if (!allow_nonfinite) internal::check_finite(source, "[hook.Intervention.replace]", "the source");
   Impl impl{.kind = Kind::replace};
@@ -266,7 +293,7 @@ Intervention Intervention::replace(at::Tensor source, bool allow_nonfinite) {
   return Intervention(std::make_shared<const Impl>(std::move(impl)));
 }
 
-Intervention Intervention::replace_broadcast(at::Tensor source, bool allow_nonfinite) {
+Intervention Intervention::replace_broadcast(const at::Tensor& source, bool allow_nonfinite) {
   need_floating(source, "replace_broadcast", "source");
   if (source.dim() > 1) {
     throw InvalidArgument(

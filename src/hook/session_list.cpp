@@ -94,6 +94,12 @@ ActiveSessions::ActiveSessions() {
 }
 
 bool any_session_sees(std::uint32_t model) {
+  const ThreadState& own = thread_state();
+  if (own.hidden_below == 0) {  // the common case, without a list of who acts
+    for (const auto& session : own.stack) {
+      if (session->open && (session->model == 0 || session->model == model)) return true;
+    }
+  }
   for (const SessionState* session : ActiveSessions()) {
     if (session->model == 0 || session->model == model) return true;
   }

@@ -18,6 +18,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "core/text_internal.h"
 #include "hook/intervention_internal.h"
@@ -232,7 +233,8 @@ at::Tensor edit(Use<EditRequest>& use, const Part& part, const at::Tensor& x, bo
                           ? apply(*use.request->intervention, x, region,
                                   use.request->options.selection, event, gradient, where)
                           : call_back(*use.request, x, region, event, where);
-  ++use.done;
+  // Edits hold no lock, and threads may share a ProcessSession.
+  std::atomic_ref<std::int64_t>(use.done).fetch_add(1, std::memory_order_relaxed);
   return edited;
 }
 

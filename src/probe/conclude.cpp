@@ -58,9 +58,10 @@ std::vector<Conclusion> conclude(const Evaluation& linear, const Evaluation* non
                           ", q ", number(own.q, "%.2g"), "; that says nothing about its use");
     } else if (other != nullptr && shown(*other, alpha)) {
       done.encoding = Encoding::nonlinear;
-      done.sentence = cat(own.concept_name, " is not read linearly (", linear.probe, " AUROC ",
-                          number(own.best_auroc), "), but ", nonlinear->probe, " reaches ",
-                          number(other->best_auroc), " at ", other->best_site);
+      done.sentence = cat(own.concept_name, " is non-linear: ", nonlinear->probe,
+                          " stands above the baselines, best at ", other->best_site, " with AUROC ",
+                          number(other->best_auroc), ", ", linear.probe, " (AUROC ",
+                          number(own.best_auroc), ") at no site");
     } else if (other != nullptr && own.not_encoded && other->not_encoded) {
       done.encoding = Encoding::not_encoded;
       done.sentence =

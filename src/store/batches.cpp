@@ -16,7 +16,7 @@ namespace tierod {
 namespace internal {
 
 Permutation::Permutation(std::uint64_t n, std::uint64_t seed, std::uint64_t epoch) : n_(n) {
-  const int bits = n > 1 ? std::bit_width(n - 1) : 1;
+  const int bits = n > 1 ? static_cast<int>(std::bit_width(n - 1)) : 1;
   half_bits_ = (bits + 1) / 2;
   mask_ = (std::uint64_t{1} << half_bits_) - 1;
   const CounterRandom random(seed, "store.shuffle");

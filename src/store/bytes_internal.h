@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -15,6 +16,17 @@ namespace tierod::internal {
 
 /// Return the XXH3 checksum of 64 bits (its unseeded form).
 TIEROD_API std::uint64_t hash64(const void* data, std::size_t size) noexcept;
+/// Take the same checksum of bytes that come in parts.
+class TIEROD_API Hasher {
+ public:
+  Hasher() noexcept { reset(); }
+  void reset() noexcept;
+  void update(const void* data, std::size_t size) noexcept;
+  std::uint64_t digest() const noexcept;
+
+ private:
+  alignas(64) std::array<std::byte, 576> state_;  // xxHash's own, whose header stays out of here
+};
 /// Print and parse a checksum as 16 hexadecimal digits; parsing anything else gives false.
 TIEROD_API std::string hex64(std::uint64_t value);
 bool parse_hex64(std::string_view text, std::uint64_t& value) noexcept;

@@ -56,6 +56,10 @@ WriterLock::WriterLock(const char* where, const std::string& store) {
       ::ftruncate(fd_.get(), sizeof(Page)) != 0) {
     throw_errno(where, "set the size of", path, errno);
   }
+  // A page of a hole in the file, first touched when the disk is full, would end the process.
+  if (const int error = ::posix_fallocate(fd_.get(), 0, sizeof(Page)); error != 0) {
+    throw_errno(where, "allocate", path, error);
+  }
   void* data = ::mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
   if (data == MAP_FAILED) throw_errno(where, "map", path, errno);
   page_ = static_cast<Page*>(data);

@@ -65,12 +65,14 @@ std::vector<std::int64_t> counts(const Json& json, const char* key, std::size_t 
 }
 
 ShardEntry entry_from_json(const Json& json, std::size_t streams, const char* where) {
-  check_keys(json, {"file", "bytes", "digest", "rows", "nonfinite"}, where);
+  check_keys(json, {"file", "bytes", "digest", "rows", "nonfinite", "alias"}, where);
   ShardEntry entry;
   entry.file = get_json<std::string>(json, "file", where);
   entry.bytes = get_json<std::int64_t>(json, "bytes", where);
-  if (entry.file.empty() || entry.file.find('\0') != std::string::npos || entry.bytes <= 0 ||
-      entry.bytes > kMaxShardBytes ||
+  entry.alias = get_json<std::string>(json, "alias", where);
+  if (entry.file.empty() || entry.file.find('\0') != std::string::npos || entry.alias.empty() ||
+      entry.alias.find_first_of(std::string_view("\0/", 2)) != std::string::npos ||
+      entry.bytes <= 0 || entry.bytes > kMaxShardBytes ||
       !parse_hex64(get_json<std::string>(json, "digest", where), entry.digest)) {
     throw InvalidArgument(cat("[", where, "] a shard's entry is malformed"));
   }
@@ -115,11 +117,8 @@ std::size_t site_number(const StreamSpec& stream, std::string_view site, const c
 }
 
 std::string entry_text(const ShardEntry& entry) {
-  return Json{{"file", entry.file},
-              {"bytes", entry.bytes},
-              {"digest", hex64(entry.digest)},
-              {"rows", entry.rows},
-              {"nonfinite", entry.nonfinite}}
+  return Json{{"file", entry.file}, {"bytes", entry.bytes},         {"digest", hex64(entry.digest)},
+              {"rows", entry.rows}, {"nonfinite", entry.nonfinite}, {"alias", entry.alias}}
       .dump();
 }
 
@@ -229,6 +228,21 @@ std::int64_t shard_number(std::string_view file) noexcept {
   const char* end = file.data() + file.size() - 3;
   const auto [at, error] = std::from_chars(file.data(), end, number);
   return error == std::errc() && at == end && number >= 0 ? number : -1;
+}
+
+std::string shard_alias(std::uint64_t store_id, std::int64_t number) {
+  return cat("shard-", hex64(store_id), "-", number);
+}
+
+bool is_unfinished_shard(std::string_view file) noexcept {
+  constexpr std::string_view kEnd = ".tmp";
+  return file.ends_with(kEnd) && shard_number(file.substr(0, file.size() - kEnd.size())) >= 0;
+}
+
+bool is_temporary(std::string_view file) noexcept {
+  return is_unfinished_shard(file) ||
+         (file.ends_with(".tmp") &&
+          (file.starts_with("manifest.json.") || file.starts_with("index.h5.")));
 }
 
 }  // namespace tierod::internal

@@ -49,6 +49,8 @@ struct ShardEntry {
   std::uint64_t digest = 0;
   std::vector<std::int64_t> rows;       ///< by stream
   std::vector<std::int64_t> nonfinite;  ///< (row, site) pairs, by stream
+  /// The shard's own name for its contents, see write_index().
+  std::string alias{};
 
   bool operator==(const ShardEntry&) const = default;
 };
@@ -97,5 +99,11 @@ std::string store_path(const std::string& store, std::string_view file);
 std::string shard_name(std::int64_t number);
 /// Return the number in a shard's name, -1 if it is none.
 std::int64_t shard_number(std::string_view file) noexcept;
+/// Return the alias that a store gives to its shard `number`.
+std::string shard_alias(std::uint64_t store_id, std::int64_t number);
+/// Tell whether this is the name of a shard that is being written.
+bool is_unfinished_shard(std::string_view file) noexcept;
+/// Tell whether the store gives this name to files that it renames when they are complete.
+bool is_temporary(std::string_view file) noexcept;
 
 }  // namespace tierod::internal

@@ -213,7 +213,7 @@ void Pipeline::process(Task& task) {
   const ChunkTask& chunk = *task.chunk;
   if (!shard_) {
     shard_path_ = store_path(store_, shard_name(next_number_) + ".tmp");
-    shard_ = ShardFile::create(shard_path_, open_);
+    shard_ = ShardFile::create(shard_path_, open_, shard_alias(open_.store_id, next_number_));
     ++next_number_;
   }
   if (chunk.column == kRowColumn) {
@@ -221,10 +221,10 @@ void Pipeline::process(Task& task) {
     return;
   }
   const SiteColumn& site = open_.streams[chunk.stream].sites[chunk.column];
-  records_.push_back({chunk, count_nonfinite(chunk.buffer, chunk.rows, site.width, site.dtype)});
+  if (chunk.nonfinite > 0) suspect_.push_back(chunk);
   const std::int64_t bytes = chunk_bytes(site);
   shard_->write_chunk(chunk.stream, chunk.column, chunk.first_row, chunk.rows, chunk.buffer,
-                      static_cast<std::size_t>(bytes));
+                      static_cast<std::size_t>(bytes), chunk.hash);
   since_writeback_ += bytes;
   if (since_writeback_ >= kWritebackBytes) {
     since_writeback_ = 0;
@@ -237,7 +237,8 @@ void Pipeline::write_rows(const ChunkTask& chunk) {
   for (std::size_t c = 0; c < kRowColumns; ++c) {
     const std::int64_t bytes = kRowChunk * row_column_bytes(c);
     shard_->write_chunk(chunk.stream, static_cast<std::uint16_t>(kRowColumn | c), chunk.first_row,
-                        chunk.rows, at, static_cast<std::size_t>(bytes));
+                        chunk.rows, at, static_cast<std::size_t>(bytes),
+                        hash64(at, static_cast<std::size_t>(bytes)));
     at += bytes;
   }
 }
@@ -245,12 +246,11 @@ void Pipeline::write_rows(const ChunkTask& chunk) {
 std::vector<std::int64_t> Pipeline::count_nonfinite_rows(
     const std::vector<Extent>& extents, const std::vector<std::int64_t>& rows) const {
   std::vector<std::int64_t> counts(open_.streams.size(), 0);
-  for (const Record& record : records_) {
-    const ChunkTask& chunk = record.chunk;
+  for (const ChunkTask& chunk : suspect_) {
     const std::int64_t kept = rows[chunk.stream] - chunk.first_row;
-    if (record.nonfinite == 0 || kept <= 0) continue;
+    if (kept <= 0) continue;
     if (kept >= chunk.rows) {
-      counts[chunk.stream] += record.nonfinite;
+      counts[chunk.stream] += chunk.nonfinite;
       continue;
     }
     // Rows were cut off that not every site had: count again what is left.
@@ -272,14 +272,14 @@ void Pipeline::seal_shard(const std::vector<std::int64_t>& rows) {
   if (sum == 0) {  // no row was complete
     shard_.reset();
     ::unlink(shard_path_.c_str());
-    records_.clear();
+    suspect_.clear();
     return;
   }
   Commit job{.temporary = shard_path_, .rows = rows, .description = open_};
   job.extents = shard_->finish(rows);
   job.nonfinite = count_nonfinite_rows(job.extents, rows);
   shard_.reset();
-  records_.clear();
+  suspect_.clear();
   since_writeback_ = 0;
   {
     std::unique_lock lock(mutex_);
@@ -306,6 +306,7 @@ void Pipeline::commit(Commit job) {
   sync_file(kWhere, fd.get(), job.temporary);
   const std::string path = job.temporary.substr(0, job.temporary.size() - 4);
   entry.file = std::filesystem::path(path).filename().string();
+  entry.alias = shard_alias(job.description.store_id, shard_number(entry.file));
   rename_file(kWhere, job.temporary, path);
 
   std::string text;

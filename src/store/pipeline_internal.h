@@ -27,6 +27,10 @@ struct ChunkTask {
   std::int64_t first_row = 0;
   std::int64_t rows = 0;
   std::byte* buffer = nullptr;
+  /// Of a site: the checksum of the whole chunk, and how many of its rows hold NaN or Inf. The
+  /// model's thread takes both while it copies, with the bytes at hand in its cache.
+  std::uint64_t hash = 0;
+  std::int64_t nonfinite = 0;
 };
 
 /// Write shards in the background: one thread fills the open shard, another commits finished ones
@@ -67,10 +71,6 @@ class Pipeline {
     std::optional<ChunkTask> chunk{};
     std::optional<std::vector<std::int64_t>> seal{};
     std::optional<std::pair<std::vector<StreamSpec>, std::vector<std::string>>> update{};
-  };
-  struct Record {  // of a site's chunk in the open shard
-    ChunkTask chunk;
-    std::int64_t nonfinite;
   };
   struct Commit {
     std::string temporary;
@@ -117,7 +117,7 @@ class Pipeline {
   std::string shard_path_;
   std::int64_t next_number_ = 0;
   std::int64_t since_writeback_ = 0;
-  std::vector<Record> records_;
+  std::vector<ChunkTask> suspect_;  // chunks of the open shard with NaN or Inf
 
   std::thread writer_;
   std::thread committer_;

@@ -16,6 +16,8 @@ using internal::cat;
 
 namespace {
 
+constexpr double kMostBytes = 3e16;  // of one stream; there may be 256
+
 std::string size_text(std::int64_t bytes) {
   constexpr std::array<const char*, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
   auto value = static_cast<double>(bytes);
@@ -59,6 +61,14 @@ StorePlan plan_store(const std::string& path, const std::vector<StreamSpec>& str
                                 stream.name, "'; give one for each stream"));
     }
     const std::int64_t n = found->second;
+    double bytes = static_cast<double>(n) * static_cast<double>(row_table_bytes());
+    for (const SiteColumn& site : stream.sites) {
+      bytes += static_cast<double>(n) * static_cast<double>(site.row_bytes());
+    }
+    if (bytes > kMostBytes) {  // beyond int64, where a sum would be negative and seem to fit
+      throw InvalidArgument(cat("[store.plan] ", n, " rows of the stream '", stream.name,
+                                "' are more than any disk holds; is the number right?"));
+    }
     plan.entries.push_back({stream.name, "", n, n * row_table_bytes()});
     padding += internal::kRowChunk * row_table_bytes();
     ++buffers;

@@ -27,6 +27,27 @@ at::Tensor new_rows(const internal::SiteRef& ref, std::int64_t rows) {
 
 std::byte* bytes_of(const at::Tensor& x) { return static_cast<std::byte*>(x.mutable_data_ptr()); }
 
+at::Tensor read_column(const internal::Snapshot& snapshot, std::string_view stream,
+                       RowColumn column, const char* where) {
+  const std::size_t s = snapshot.manifest.stream_number(stream, where);
+  at::Tensor values = at::empty({snapshot.rows(s)}, at::TensorOptions().dtype(at::kLong));
+  internal::copy_column(snapshot, s, static_cast<std::size_t>(column), 0, snapshot.rows(s),
+                        values.mutable_data_ptr<std::int64_t>(), where);
+  return values;
+}
+
+at::Tensor labels_of_rows(const internal::Snapshot& snapshot, std::string_view stream,
+                          std::string_view concept_name) {
+  const Labels labels = get_labels(snapshot.store, concept_name);
+  const at::Tensor samples =
+      read_column(snapshot, stream, RowColumn::sample, "store.ActivationReader.row_labels");
+  at::Tensor values = at::empty({samples.size(0)}, at::TensorOptions().dtype(at::kByte));
+  const auto* sample = samples.const_data_ptr<std::int64_t>();
+  auto* value = values.mutable_data_ptr<std::uint8_t>();
+  for (std::int64_t i = 0; i < samples.size(0); ++i) value[i] = labels.at(sample[i]);
+  return values;
+}
+
 }  // namespace
 
 ActivationReader::ActivationReader(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -81,32 +102,22 @@ std::vector<std::string> ActivationReader::branches() const {
 const std::string& ActivationReader::path() const { return impl_->path; }
 
 at::Tensor ActivationReader::column(std::string_view stream, RowColumn column) const {
-  constexpr const char* kWhere = "store.ActivationReader.column";
-  const auto snapshot = impl_->snapshot();
-  const std::size_t s = snapshot->manifest.stream_number(stream, kWhere);
-  at::Tensor values = at::empty({snapshot->rows(s)}, at::TensorOptions().dtype(at::kLong));
-  internal::copy_column(*snapshot, s, static_cast<std::size_t>(column), 0, snapshot->rows(s),
-                        values.mutable_data_ptr<std::int64_t>(), kWhere);
-  return values;
+  return read_column(*impl_->snapshot(), stream, column, "store.ActivationReader.column");
 }
 
 at::Tensor ActivationReader::row_labels(std::string_view stream,
                                         std::string_view concept_name) const {
-  const Labels labels = get_labels(impl_->path, concept_name);
-  const at::Tensor samples = column(stream, RowColumn::sample);
-  at::Tensor values = at::empty({samples.size(0)}, at::TensorOptions().dtype(at::kByte));
-  const auto* sample = samples.const_data_ptr<std::int64_t>();
-  auto* value = values.mutable_data_ptr<std::uint8_t>();
-  for (std::int64_t i = 0; i < samples.size(0); ++i) value[i] = labels.at(sample[i]);
-  return values;
+  return labels_of_rows(*impl_->snapshot(), stream, concept_name);
 }
 
 at::Tensor ActivationReader::select(std::string_view stream, const RowQuery& query) const {
-  const std::int64_t rows = row_count(stream);
+  // One snapshot throughout: another thread may refresh() meanwhile.
+  const auto snapshot = impl_->snapshot();
+  const std::int64_t rows = snapshot->rows(snapshot->manifest.stream_number(stream, kSelect));
   std::vector<std::uint8_t> keep(static_cast<std::size_t>(rows), 1);
   const auto restrict_to = [&](RowColumn which, const std::vector<std::int64_t>& allowed) {
     const std::unordered_set<std::int64_t> set(allowed.begin(), allowed.end());
-    const at::Tensor values = column(stream, which);
+    const at::Tensor values = read_column(*snapshot, stream, which, kSelect);
     const auto* value = values.const_data_ptr<std::int64_t>();
     for (std::size_t i = 0; i < keep.size(); ++i) {
       if (keep[i] != 0 && !set.contains(value[i])) keep[i] = 0;
@@ -129,7 +140,7 @@ at::Tensor ActivationReader::select(std::string_view stream, const RowQuery& que
   }
   if (query.branches) {
     std::vector<std::int64_t> numbers;
-    const std::vector<std::string> names = branches();
+    const std::vector<std::string>& names = snapshot->manifest.branches;
     for (const std::string& name : *query.branches) {
       const auto found = std::find(names.begin(), names.end(), name);
       if (found == names.end()) {
@@ -149,7 +160,7 @@ at::Tensor ActivationReader::select(std::string_view stream, const RowQuery& que
     throw InvalidArgument(cat("[", kSelect, "] a label is asked for, but of no concept"));
   }
   if (!query.concept_name.empty()) {
-    const at::Tensor labels = row_labels(stream, query.concept_name);
+    const at::Tensor labels = labels_of_rows(*snapshot, stream, query.concept_name);
     const auto* label = labels.const_data_ptr<std::uint8_t>();
     for (std::size_t i = 0; i < keep.size(); ++i) {
       const bool fits = label[i] != kMissingLabel && (!query.label || label[i] == *query.label);

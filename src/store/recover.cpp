@@ -41,7 +41,10 @@ Found examine(const std::string& store, const std::string& file) {
     }
     found.description =
         internal::parse_self_description(internal::read_description(kWhere, path), kWhere, path);
-    found.entry = {.file = file, .bytes = mapping.size(), .digest = seal.digest};
+    found.entry = {.file = file,
+                   .bytes = mapping.size(),
+                   .digest = seal.digest,
+                   .alias = internal::read_alias(kWhere, path)};
     const auto& streams = found.description.streams;
     found.entry.rows.assign(streams.size(), 0);
     found.entry.nonfinite.assign(streams.size(), 0);
@@ -159,7 +162,7 @@ RecoverReport recover_store(const std::string& path, const Progress& progress) {
   std::vector<std::string> unfinished;
   for (const auto& item : fs::directory_iterator(path)) {
     const std::string name = item.path().filename().string();
-    if (name.ends_with(".tmp")) unfinished.push_back(name);
+    if (internal::is_temporary(name)) unfinished.push_back(name);
   }
   const std::vector<std::string> files = shard_files(path);
   std::map<std::string, Found> found;

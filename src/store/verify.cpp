@@ -45,6 +45,10 @@ std::int64_t verify_shard(const std::string& store, const internal::ShardEntry& 
   }
   internal::parse_self_description(internal::read_description(kWhere, view.path()), kWhere,
                                    view.path());
+  if (internal::read_alias(kWhere, view.path()) != entry.alias) {
+    throw IoError(cat("[", kWhere, "] '", view.path(), "' calls itself otherwise than '",
+                      entry.alias, "', by which index.h5 finds it"));
+  }
   // HDF5's own index of the chunks must say what the seal says, or other readers see other rows.
   for (const Extent& chunk :
        internal::read_chunk_table(kWhere, view.path(), manifest, entry.rows)) {
@@ -80,7 +84,7 @@ void look_for_others(const std::string& store, const internal::Manifest& manifes
   for (const auto& item : std::filesystem::directory_iterator(store)) {
     const std::string name = item.path().filename().string();
     if (known.contains(name) || being_written) continue;
-    if (name.ends_with(".h5.tmp")) {
+    if (internal::is_unfinished_shard(name)) {
       report.errors.push_back({name,
                                "a shard that was never finished; run `tierod store recover`, "
                                "which says how many rows were lost"});

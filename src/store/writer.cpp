@@ -1,11 +1,13 @@
 #include "tierod/store/writer.h"
 
 #include <c10/util/Exception.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <random>
+#include <unordered_set>
 
 #include "core/text_internal.h"
 #include "store/writer_internal.h"
@@ -63,12 +65,16 @@ std::uint64_t random_id() {
   return (static_cast<std::uint64_t>(device()) << 32) | device();
 }
 
-bool has_shards(const std::string& path) {
+// Name a shard in the folder that the manifest does not know; empty if there is none.
+std::string unknown_shard(const std::string& path, const internal::Manifest& manifest) {
+  std::unordered_set<std::string> known;
+  for (const internal::ShardEntry& shard : manifest.shards) known.insert(shard.file);
   for (const auto& item : std::filesystem::directory_iterator(path)) {
     const std::string name = item.path().filename().string();
-    if (internal::shard_number(name) >= 0 || name.ends_with(".h5.tmp")) return true;
+    const bool shard = internal::shard_number(name) >= 0 || internal::is_unfinished_shard(name);
+    if (shard && !known.contains(name)) return name;
   }
-  return false;
+  return {};
 }
 
 }  // namespace
@@ -76,6 +82,11 @@ bool has_shards(const std::string& path) {
 ActivationWriter::ActivationWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 ActivationWriter::~ActivationWriter() {
+  if (::getpid() != impl_->process) {
+    // The threads, the open shard and the lock's counts are the parent's.
+    static_cast<void>(impl_.release());
+    return;
+  }
   if (!impl_->open) return;
   try {
     close();
@@ -106,21 +117,25 @@ std::shared_ptr<ActivationWriter> ActivationWriter::open(const std::string& path
 
   auto impl = std::make_unique<Impl>();
   impl->path = path;
+  impl->process = ::getpid();
   impl->lock = std::make_unique<internal::WriterLock>(kOpen, path);
   const std::string manifest_path = internal::store_path(path, internal::kManifest);
   const bool exists = std::filesystem::exists(manifest_path);
-  if (!impl->lock->left_behind().empty() || (!exists && has_shards(path))) {
-    throw IoError(cat("[", kOpen, "] '", path,
-                      "' was left by a writer that did not finish; run `tierod store recover`, "
-                      "which says how many rows were lost"));
-  }
   internal::Manifest manifest;
+  if (exists && options.append) manifest = internal::load_manifest(kOpen, path);
+  // A shard that the manifest does not know would be written over, or come out of order later.
+  const std::string unknown =
+      exists && !options.append ? std::string() : unknown_shard(path, manifest);
+  if (!impl->lock->left_behind().empty() || !unknown.empty()) {
+    throw IoError(cat("[", kOpen, "] '", path, "' was left by a writer that did not finish",
+                      unknown.empty() ? "" : cat(" ('", unknown, "' is not in the manifest)"),
+                      "; run `tierod store recover`, which says how many rows were lost"));
+  }
   if (exists) {
     if (!options.append) {
       throw StateError(cat("[", kOpen, "] there is a store in '", path,
                            "' already; choose another folder, or go on with it by append = true"));
     }
-    manifest = internal::load_manifest(kOpen, path);
     if (streams.empty()) streams = manifest.streams;
     if (!manifest.streams.empty() && manifest.streams != streams) {
       throw InvalidArgument(cat("[", kOpen, "] the streams differ from those of the store in '",
@@ -173,6 +188,7 @@ std::shared_ptr<ActivationWriter> ActivationWriter::open(const std::string& path
 
 void ActivationWriter::append(std::string_view stream, const Rows& rows,
                               const std::vector<at::Tensor>& sites) {
+  impl_->need_own_process("append");
   const std::lock_guard lock(impl_->mutex);
   impl_->need_open("append");
   impl_->pipeline->check();
@@ -206,6 +222,7 @@ void ActivationWriter::append(std::string_view stream, const Rows& rows,
 }
 
 void ActivationWriter::append_rows(std::string_view stream, const Rows& rows) {
+  impl_->need_own_process("append_rows");
   const std::lock_guard lock(impl_->mutex);
   impl_->need_open("append_rows");
   impl_->pipeline->check();
@@ -219,6 +236,7 @@ void ActivationWriter::append_rows(std::string_view stream, const Rows& rows) {
 
 void ActivationWriter::append_site(std::string_view stream, std::string_view site,
                                    const at::Tensor& values) {
+  impl_->need_own_process("append_site");
   const std::lock_guard lock(impl_->mutex);
   impl_->need_open("append_site");
   impl_->pipeline->check();
@@ -241,6 +259,7 @@ void ActivationWriter::append_site(std::string_view stream, std::string_view sit
 }
 
 void ActivationWriter::add_site(std::string_view stream, const SiteColumn& site) {
+  impl_->need_own_process("add_site");
   const std::lock_guard lock(impl_->mutex);
   impl_->need_open("add_site");
   internal::check_stream_name(stream, "store.ActivationWriter.add_site");
@@ -272,6 +291,7 @@ void ActivationWriter::add_site(std::string_view stream, const SiteColumn& site)
 }
 
 std::int64_t ActivationWriter::branch(std::string_view name) {
+  impl_->need_own_process("branch");
   const std::lock_guard lock(impl_->mutex);
   auto& branches = impl_->branches;
   const auto found = std::find(branches.begin(), branches.end(), name);
@@ -287,6 +307,7 @@ std::int64_t ActivationWriter::branch(std::string_view name) {
 }
 
 void ActivationWriter::flush() {
+  impl_->need_own_process("flush");
   const std::lock_guard lock(impl_->mutex);
   impl_->need_open("flush");
   impl_->pipeline->check();
@@ -299,6 +320,7 @@ void ActivationWriter::flush() {
 }
 
 void ActivationWriter::close() {
+  impl_->need_own_process("close");
   const std::lock_guard lock(impl_->mutex);
   if (!impl_->open.exchange(false)) return;
   const std::string behind = impl_->misaligned();

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -25,6 +27,8 @@ struct Filling {
 struct SiteState : Filling {
   SiteColumn site;
   std::int64_t chunk_rows = 0;
+  Hasher hasher;  // of what the buffer holds
+  std::int64_t nonfinite = 0;
 };
 
 struct StreamState {
@@ -62,7 +66,10 @@ struct ActivationWriter::Impl {
   std::int64_t shard_bytes = 0;  // of the open shard
   std::int64_t rows_at_open = 0;
   std::atomic<bool> open = true;
+  pid_t process = 0;  // whose threads write: a fork has none of them
 
+  /// Throw StateError in a forked child.
+  void need_own_process(const char* function) const;
   std::vector<StreamSpec> specs() const;
   void need_open(const char* function) const;
   internal::StreamState& stream(std::string_view name, const char* function);
@@ -72,7 +79,8 @@ struct ActivationWriter::Impl {
   void need_buffers(std::size_t extra_sites, std::size_t extra_streams,
                     std::int64_t row_bytes) const;
   /// Hand a buffer to the pipeline.
-  void push(internal::Filling& filling, std::size_t stream, std::uint16_t column);
+  void push_rows(internal::Filling& table, std::size_t stream);
+  void push_site(internal::SiteState& site, std::size_t stream, std::uint16_t column);
   void put_rows(internal::StreamState& stream, const Rows& rows, std::int64_t begin,
                 std::int64_t count);
   void put_site(internal::StreamState& stream, internal::SiteState& site, const at::Tensor& values,

@@ -160,13 +160,59 @@ def forwards() -> int:
     return max(1, ROWS // 2 // (LAYERS * TOKENS))
 
 
-def forward_bare() -> None:
+@cache
+def dense_model():
+    """Blocks of full rank with the arithmetic of a decoder's feed-forward part (2.7 times wide)."""
     import torch
 
-    model, x = light_model()
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = torch.nn.Linear(WIDTH, 1536, bias=False)
+            self.down = torch.nn.Linear(1536, WIDTH, bias=False)
+
+        def forward(self, x):
+            return x + self.down(torch.relu(self.up(x)))
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(Block() for _ in range(LAYERS))).eval()
+    return model, torch.randn(1, TOKENS, WIDTH)
+
+
+DENSE_FORWARDS = 4
+
+
+def run_bare(model, x, count: int) -> None:
+    import torch
+
     with torch.inference_mode():
-        for _ in range(forwards()):
+        for _ in range(count):
             model(x)
+
+
+def run_stored(model, x, count: int, folder: Path):
+    import torch
+
+    import tierod
+
+    on = tierod.instrument(model)
+    with tierod.ActivationWriter(folder / "store", memory_bytes=128 << 20) as writer:
+        sink = tierod.StoreSink(writer)
+        with torch.inference_mode(), on.session() as session:
+            for i in range(LAYERS):
+                session.capture(f"@{i}:out", sink=sink)
+            for number in range(count):
+                sink.begin_batch(samples=[number])
+                model(x)
+    return writer.stats()
+
+
+def forward_bare() -> None:
+    run_bare(*light_model(), forwards())
+
+
+def forward_dense_bare() -> None:
+    run_bare(*dense_model(), DENSE_FORWARDS)
 
 
 def forward_raw() -> None:
@@ -179,25 +225,13 @@ def forward_raw() -> None:
 
 
 def forward_store() -> None:
-    import torch
+    stats = run_stored(*light_model(), forwards(), FOLDER / "forward_store")
+    told.update(ring_limit=128 << 20, ring_bytes=stats.ring_bytes, ring_peak=stats.ring_peak_bytes,
+                waits=stats.waits)  # fmt: skip
 
-    import tierod
 
-    model, x = light_model()
-    on = tierod.instrument(model)
-    with tierod.ActivationWriter(
-        FOLDER / "forward_store" / "store", memory_bytes=128 << 20
-    ) as writer:
-        sink = tierod.StoreSink(writer)
-        names = [f"@{i}:out" for i in range(LAYERS)]
-        with torch.inference_mode(), on.session() as session:
-            for name in names:
-                session.capture(name, sink=sink)
-            for number in range(forwards()):
-                sink.begin_batch(samples=[number])
-                model(x)
-    told.update(ring_limit=128 << 20, ring_bytes=writer.stats().ring_bytes,
-                ring_peak=writer.stats().ring_peak_bytes, waits=writer.stats().waits)  # fmt: skip
+def forward_dense_store() -> None:
+    run_stored(*dense_model(), DENSE_FORWARDS, FOLDER / "forward_dense_store")
 
 
 told: dict[str, int] = {}

@@ -34,10 +34,10 @@ def write_store(path, rows=1500, batch=100, streams=STREAMS, **options):
     return path
 
 
-def run_python(code, *arguments, check=True, **options):
-    """Run `code` in a process of its own, with the same paths."""
+def run_python(code, *arguments, check=True, under=(), **options):
+    """Run `code` in a process of its own, with the same paths, `under` another program."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)],
+        [*under, sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

@@ -224,7 +224,8 @@ def test_streamed_moments_give_the_statistics_of_the_rows(tmp_path):
     moments = reader.moments("main", concepts=["z0", "z1"], folds=3)
     folds = torch.tensor([fold_of_group(int(g), 3, 0) for g in np.arange(60) // 3])
     statistics = probe.FoldStatistics(2, 3)
-    statistics.update(x, torch.from_numpy(z.astype(float)), folds)
+    # f64: products of f32 rows would be taken in f32
+    statistics.update(x.double(), torch.from_numpy(z.astype(float)), folds)
     for held_out in (None, 0, 2):
         got = probe.training_statistics(moments, "a", held_out)
         want = statistics.training(held_out)

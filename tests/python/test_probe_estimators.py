@@ -29,7 +29,7 @@ PROBES = [
     RidgeProbe(), LdaProbe(), MeanDifferenceProbe(), MlpProbe(epochs=20), LogisticProbe()
 ]  # fmt: skip
 CHECKED = [
-    *PROBES[:3], MlpProbe(hidden=16, epochs=40), LogisticProbe(), RidgeProbe([0.1, 10.0]),
+    *PROBES[:3], MlpProbe(epochs=60), LogisticProbe(), RidgeProbe([0.1, 10.0]),
     LdaProbe([0.1, 0.5]), LogisticProbe([0.1, 10.0]), LeaceEraser(),
 ]  # fmt: skip
 

@@ -274,3 +274,52 @@ def test_moments_refuse_nan():
     with pytest.raises(tierod.NumericalError, match="NaN"):
         moments.update(torch.tensor([[1.0, float("nan")]]))
     assert moments.count == 0
+
+
+HOOK_DICTS = (
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+)  # fmt: skip
+
+
+def test_a_session_leaves_on_a_module_what_registering_a_hook_does():
+    by_hand, net = torch.nn.Sequential(torch.nn.ReLU()), torch.nn.Sequential(torch.nn.ReLU())
+    by_hand[0].register_forward_pre_hook(lambda *a: None, with_kwargs=True)
+    by_hand[0].register_forward_hook(lambda *a: None)
+    session = tierod.instrument(net).session()
+    session.capture("@0:{in,out}")
+    for _ in range(2):  # put on anew, and again from what was kept
+        with session:
+            net(torch.ones(2))
+            for name in HOOK_DICTS:
+                ours, theirs = getattr(net[0], name), getattr(by_hand[0], name)
+                assert list(ours.values()).count(True) == list(theirs.values()).count(True), name
+                assert len(ours) == len(theirs), name
+            handle = net[0].register_forward_hook(lambda *a: None)
+            assert len(net[0]._forward_hooks) == 2  # no number is given twice
+            handle.remove()
+        assert not any(getattr(net[0], name) for name in HOOK_DICTS)
+
+
+def test_a_hook_is_called_as_a_module_calls_it():
+    hook = tierod._core.ModuleHook(tierod.Site("a"))
+    for wrong in ((), (None, ()), (None, (), None, None)):
+        with pytest.raises(TypeError, match="three positional"):
+            hook.on_output(*wrong)
+    with pytest.raises(TypeError, match="three positional"):
+        hook.on_output(None, (), output=None)
+    with pytest.raises((TypeError, tierod.Error), match="kwargs"):
+        hook.on_input(None, [], {})
+    assert hook.on_output(None, (), torch.ones(1)) is None
+
+
+def test_a_pattern_means_the_same_sites_each_time():
+    net = torch.nn.Sequential(*[torch.nn.ReLU() for _ in range(3)])
+    on = tierod.instrument(net)
+    assert list(on.matching("@*:out")) == [name for name in on.names() if name.endswith(":out")]
+    assert on.matching("@*:out") is on.matching("@*:out")
+    for i in range(300):
+        pattern = f"@{{0..{2 + i}}}:out"
+        assert list(on.matching(pattern)) == ["@0:out", "@1:out", "@2:out"]
+    with pytest.raises(tierod.SiteError, match="nearest"):
+        on.matching("@3:out")

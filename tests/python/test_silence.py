@@ -517,3 +517,75 @@ def test_a_gradient_edit_does_not_end_with_its_session(x):
         one.sum().backward()
     with pytest.raises(RuntimeError, match="was closed"):
         two.sum().backward()
+
+
+# an edit that the dtype cannot hold, a request that was refused
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dose"), [(torch.float16, 1e5), (torch.bfloat16, 1e39), (torch.float32, 1e39)]
+)
+def test_a_dose_that_overflows_is_an_error(dtype, dose):
+    net = torch.nn.Sequential(torch.nn.Identity())
+    direction = torch.zeros(4, dtype=torch.float64)
+    direction[1] = 1
+    x = torch.ones(2, 4, dtype=dtype)
+    for edit in (
+        tierod.Intervention.add(direction, dose),
+        tierod.Intervention.replace_broadcast(direction * dose),
+        tierod.Intervention.replace_broadcast(torch.tensor(dose, dtype=torch.float64)),
+    ):
+        with pytest.raises(tierod.NumericalError, match="wider dtype"):
+            with tierod.instrument(net).session() as session:
+                session.intervene("@0:out", edit)
+                net(x)
+        with tierod.instrument(net).session() as session:  # and the model is as it was
+            session.capture("@0:out")
+            assert torch.equal(net(x), x)
+    with tierod.instrument(net).session() as session:
+        session.intervene(
+            "@0:out", tierod.Intervention.replace_broadcast(direction * dose, allow_nonfinite=True)
+        )
+        assert torch.isinf(net(x)[:, 1]).all()
+
+
+def test_an_edit_leaves_what_was_not_finite_before_alone():
+    net = torch.nn.Sequential(torch.nn.Identity())
+    x = torch.tensor([[1.0, float("-inf")]])  # a masked score
+    with tierod.instrument(net).session() as session:
+        session.intervene("@0:out", tierod.Intervention.add(torch.tensor([1.0, 0.0]), 2.0))
+        assert torch.equal(net(x), torch.tensor([[3.0, float("-inf")]]))
+
+
+def test_a_refused_request_puts_no_hook_on():
+    net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
+    session = tierod.instrument(net).session()
+    with pytest.raises(tierod.InvalidArgument):
+        session.capture("@0:out", reduce="median")
+    with pytest.raises(tierod.InvalidArgument, match="Intervention or a function"):
+        session.intervene("@0:out", "zero")
+    session.capture("@1:out")
+    with session:
+        assert not net[0]._forward_hooks
+        with pytest.raises(tierod.InvalidArgument):
+            session.capture("@0:out", reduce="median")
+        assert not net[0]._forward_hooks
+        net(torch.ones(1))
+
+
+def test_a_process_session_counts_edits_of_all_threads():
+    net = torch.nn.Sequential(torch.nn.Identity())
+    session = tierod.instrument(net).process_session()
+    session.intervene("@0:out", tierod.Intervention.zero())
+    results = []
+    with session:
+        threads = [
+            threading.Thread(target=lambda: results.extend(net(torch.ones(1)) for _ in range(200)))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(results) == 800
+    assert not torch.stack(results).any()

@@ -1,6 +1,11 @@
 """The activation store, held against h5py, NumPy and plain loops."""
 
 import json
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -101,6 +106,23 @@ def test_the_index_follows_its_folder(store, tmp_path):
         assert (index[f"/prefill/sites/{SITE}"][:] == values(0, 1500).numpy()).all()
 
 
+def test_a_missing_shard_is_never_another_stores_shard(store, tmp_path, monkeypatch):
+    """HDF5 looks for a shard beside the index and then in the current folder: there is one of the
+    same name there, with rows of another store."""
+    other = write_store(tmp_path / "other", 1500)
+    (store / "000001.h5").unlink()
+    monkeypatch.chdir(other)
+    with h5py.File(store / "index.h5") as index:
+        first = len(h5py.File("000000.h5")["/prefill/rows/sample"])
+        rows = index[f"/prefill/sites/{SITE}"]
+        assert (rows[:first] == values(0, first).numpy()).all()
+        try:
+            got = rows[first : first + 10]
+        except OSError:
+            return  # HDF5 2.0 says that the file there lacks what the index wants
+        assert np.isnan(got).all()
+
+
 @pytest.mark.parametrize("order", ["import h5py, tierod", "import tierod, h5py"])
 def test_h5py_and_tierod_in_one_process(order, tmp_path):
     """Both bring an HDF5 of their own; both read and write, with files of the other open."""
@@ -151,6 +173,46 @@ def test_numpy_and_tensors_by_slice_and_number(store):
         reader.read("prefill", SITE, [1500])
 
 
+def test_a_mask_means_the_rows_where_it_is_true(store):
+    reader = tierod.ActivationReader(store)
+    mask = np.random.default_rng(1).random(1500) < 0.1
+    want = values(0, 1500).numpy()[mask]
+    assert (reader.read_numpy("prefill", SITE, mask) == want).all()
+    assert torch.equal(reader.read("prefill", SITE, torch.from_numpy(mask)), torch.from_numpy(want))
+    [batch] = reader.batches("prefill", rows=mask)
+    assert (batch.rows.numpy() == np.flatnonzero(mask)).all()
+    assert (batch.sites[SITE].numpy() == want).all()
+    assert reader.read("prefill", SITE, []).shape == (0, 24)
+    for short in (mask[:-1], mask[:, None]):
+        with pytest.raises(tierod.InvalidArgument, match=r"bool mask \[1500\]"):
+            reader.read("prefill", SITE, short)
+
+
+def test_numbers_that_would_be_rounded_are_refused(store, tmp_path):
+    reader = tierod.ActivationReader(store)
+    half = np.array([0.5])
+    with tierod.ActivationWriter(tmp_path / "new", STREAMS) as writer:
+        sink = tierod.StoreSink(writer)
+        refused = [
+            lambda: reader.read("prefill", SITE, half),
+            lambda: list(reader.batches("prefill", rows=half)),
+            lambda: ts.set_labels(store, "stop", half, [1]),
+            lambda: ts.set_labels(store, "stop", [1], half),
+            lambda: ts.set_labels(store, "stop", [1], [float("nan")]),
+            lambda: sink.begin_batch(samples=half),
+            lambda: sink.begin_batch(samples=[1], scenes=half),
+            lambda: sink.begin_batch(samples=[1], groups=half),
+            lambda: tierod.MomentsSink().begin_batch(samples=half),
+            lambda: writer.append("prefill", {"sample": half}, {SITE: values(0, 1)}),
+        ]
+        for call in refused:
+            with pytest.raises(tierod.InvalidArgument, match="integer"):
+                call()
+        with pytest.raises(TypeError):
+            reader.select("prefill", samples=[0.5])
+    assert ts.label_concepts(str(store)) == []
+
+
 def test_select_is_numpys_where(store):
     ts.set_labels(store, "stop", np.arange(0, 150, 2), np.arange(75) % 2, note="by hand")
     reader = tierod.ActivationReader(store)
@@ -199,10 +261,6 @@ def test_a_reader_follows_a_writer_in_another_process(tmp_path):
                 print(part, flush=True)
                 sys.stdin.readline()
     """
-    import subprocess
-    import sys
-    import textwrap
-
     path, here = tmp_path / "store", __file__.rsplit("/", 1)[0]
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(path), here],
@@ -221,6 +279,45 @@ def test_a_reader_follows_a_writer_in_another_process(tmp_path):
             process.stdin.write("\n")
             process.stdin.flush()
     assert process.returncode == 0
+
+
+def test_many_readers_see_whole_shards_while_a_writer_appends(tmp_path):
+    """Threads that share nothing and one reader that threads share, refreshed all the time: whatever
+    they see are rows in their places."""
+    path = tmp_path / "store"
+    writer = tierod.ActivationWriter(path, STREAMS, shard_bytes=30_000)
+    shared = tierod.ActivationReader(path)
+    done, seen = threading.Event(), []
+
+    def read(reader):
+        last = False
+        while not last:
+            last = done.is_set()
+            reader.refresh()
+            rows = reader.row_count("prefill")
+            got = reader.read("prefill", SITE, slice(0, rows))
+            assert torch.equal(got, values(0, rows))
+            samples = reader.column("prefill", "sample")
+            assert torch.equal(samples, torch.arange(len(samples)))
+            ends = sorted({0, rows - 1} if rows else set())
+            assert reader.select("prefill", samples=ends).tolist() == ends
+            seen.append(rows)
+
+    readers = [shared, shared, tierod.ActivationReader(path), tierod.ActivationReader(path)]
+    with ThreadPoolExecutor(len(readers)) as pool:
+        running = [pool.submit(read, reader) for reader in readers]
+        begin = 0
+        for batch in range(300):
+            count = 1 + batch % 97
+            numbers = torch.arange(begin, begin + count)
+            writer.append("prefill", {"sample": numbers}, {SITE: values(begin, count)})
+            begin += count
+        writer.close()
+        done.set()
+        for reader in running:
+            reader.result(timeout=60)
+    assert len(set(seen)) > 2
+    assert max(seen) == begin
 
 
 # --- sinks -----------------------------------------------------------------------------------------
@@ -285,6 +382,26 @@ def test_moments_by_fold_are_numpys(tmp_path):
             np.testing.assert_allclose(cross.label_variance()[concept], both[0, 0], rtol=1e-9)
 
 
+def test_labels_of_the_store_are_missing_at_255_in_moments_too():
+    x = torch.randn(4, 3, dtype=torch.float64)
+    results = []
+    for labels in (
+        np.array([[0.0], [1.0], [np.nan], [1.0]]),
+        np.array([[0], [1], [255], [1]], dtype=np.uint8),
+    ):
+        sink = tierod.MomentsSink(folds=1)
+        sink.begin_batch(samples=range(4), labels=labels)
+        with tierod.Session() as session:
+            session.capture("a", sink=sink)
+            tierod.hook_point(x[:, None], "a")
+        results.append(sink.result().cross("a", 0))
+    floats, bytes_ = results
+    assert floats.count() == bytes_.count() == 3
+    assert torch.equal(
+        torch.as_tensor(floats.cross_covariance()), torch.as_tensor(bytes_.cross_covariance())
+    )
+
+
 # --- plan, merge, export ---------------------------------------------------------------------------
 
 
@@ -315,6 +432,45 @@ def test_merge_and_export(tmp_path):
     assert (np.load(tmp_path / "npy" / "prefill" / f"{SITE}.npy") == want).all()
     step = np.load(tmp_path / "npy" / "prefill" / "rows" / "step.npy")
     assert (step == np.concatenate([np.arange(300), np.arange(200)])).all()
+
+
+def test_stores_of_several_processes_are_merged_and_rows_keep_their_samples(tmp_path):
+    code = """
+        import sys
+        sys.path.insert(0, sys.argv[2])
+        from store_case import SITE, STREAMS, values
+        import tierod, torch
+        first = int(sys.argv[3])
+        with tierod.ActivationWriter(sys.argv[1], STREAMS, shard_bytes=20_000) as writer:
+            for begin in range(first, first + 1000, 50):
+                writer.append(
+                    "prefill", {"sample": torch.arange(begin, begin + 50)}, {SITE: values(begin, 50)}
+                )
+    """
+    here = __file__.rsplit("/", 1)[0]
+    parts = [tmp_path / f"part{number}" for number in range(3)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), str(part), here, str(1000 * number)]
+        )
+        for number, part in enumerate(parts)
+    ]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    ts.set_labels(parts[1], "stop", [1005], [1])
+    ts.set_labels(parts[2], "stop", [2005], [0])
+    # not in the order of the samples: rows must still be those of their samples
+    order = [parts[2], parts[0], parts[1]]
+    assert ts.merge_stores(order, tmp_path / "merged").rows == {"prefill": 3000}
+    reader = tierod.ActivationReader(tmp_path / "merged")
+    samples = reader.column("prefill", "sample")
+    assert torch.equal(samples, torch.cat([torch.arange(b, b + 1000) for b in (2000, 0, 1000)]))
+    want = values(0, 3000)[samples]
+    assert torch.equal(reader.read("prefill", SITE), want)
+    assert samples[reader.select("prefill", concept="stop", label=1)].tolist() == [1005]
+    with h5py.File(tmp_path / "merged" / "index.h5") as index:
+        assert (index["/prefill/rows/sample"][:] == samples.numpy()).all()
+        assert (index[f"/prefill/sites/{SITE}"][:] == want.numpy()).all()
+    assert ts.verify_store(tmp_path / "merged").ok
 
 
 def test_export_makes_bf16_f32(tmp_path):

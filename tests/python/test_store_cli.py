@@ -1,6 +1,12 @@
 """The command line `tierod store ...`."""
 
+import contextlib
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -99,6 +105,39 @@ def test_ctrl_c_is_exit_4(store, monkeypatch):
     result = run("verify", store)
     assert result.exit_code == 4
     assert "interrupted" in result.stderr
+
+
+def test_verbs_show_a_bar_on_a_terminal_and_nothing_on_a_pipe(store, tmp_path):
+    program = [sys.executable, "-c", "from tierod.cli import main; main()", "store"]
+    for verb in (
+        ["verify", store],
+        ["merge", store, tmp_path / "merged"],
+        ["export", store, tmp_path / "npy"],
+        ["recover", store],
+    ):
+        terminal, side = pty.openpty()
+        done = subprocess.run(
+            [*program, *map(str, verb)],
+            stdin=side,
+            stdout=subprocess.PIPE,
+            stderr=side,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+            check=True,
+        )
+        os.close(side)
+        shown = b""
+        with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
+            while part := os.read(terminal, 65536):
+                shown += part
+        os.close(terminal)
+        text = shown.decode()
+        assert verb[0] in text
+        assert "━" in text
+        assert re.search(r"\d+/\d+", text)
+        assert done.stdout.strip()
+        assert "━" not in done.stdout.decode()
+    quiet = subprocess.run([*program, "verify", str(store)], capture_output=True, check=True)
+    assert quiet.stderr == b""
 
 
 def test_progress_comes_from_the_library(store):

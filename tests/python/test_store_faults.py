@@ -225,6 +225,116 @@ def test_a_full_disk_ends_the_models_run_cleanly(tmp_path):
     assert done.stdout.rstrip().endswith("closed")
 
 
+def test_a_full_file_system_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    """A tmpfs of 2 MB in a mount namespace of its own. Before the first write, when a shard does not
+    fit, and when the lock file's pages are touched at the end."""
+    code = """
+        import faulthandler, os, subprocess, sys
+        faulthandler.enable()
+        sys.path.insert(0, sys.argv[2])
+        folder = sys.argv[1]
+        os.mkdir(folder)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
+        from store_case import SITE, STREAMS, values
+        import tierod, torch
+        store = folder + "/store"
+        writer = tierod.ActivationWriter(store, STREAMS)
+        writer.append("prefill", {"sample": 1}, {SITE: values(0, 1000)})
+        writer.flush()
+        try:
+            for begin in range(1000, 200_000, 1000):
+                writer.append("prefill", {"sample": 1}, {SITE: values(begin, 1000)})
+            writer.flush()
+        except tierod.IoError as error:
+            print(error)
+        def fill():
+            with open(folder + "/rest", "ab", buffering=0) as rest:
+                try:
+                    while rest.write(bytes(4096)):
+                        pass
+                except OSError:
+                    pass
+        fill()
+        try:
+            writer.close()
+        except tierod.IoError as error:
+            print(error)
+        fill()
+        try:
+            tierod.ActivationWriter(folder + "/second", STREAMS)
+        except tierod.IoError as error:
+            print(error)
+        os.remove(folder + "/rest")
+        assert torch.equal(tierod.ActivationReader(store).read("prefill", SITE), values(0, 1000))
+        assert tierod.store.verify_store(store).ok
+    """
+    unshare = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])]
+    done = run_python(code, tmp_path / "disk", HERE, under=unshare)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert "No space left on device" in line
+        assert "free space" in line
+    assert done.stderr == ""
+
+
+def test_a_fork_leaves_its_parents_writer_alone(tmp_path):
+    code = """
+        import os, sys
+        sys.path.insert(0, sys.argv[2])
+        from store_case import SITE, STREAMS, values
+        import tierod
+        writer = tierod.ActivationWriter(sys.argv[1], STREAMS)
+        writer.append("prefill", {"sample": 1}, {SITE: values(0, 10)})
+        child = os.fork()
+        if child == 0:
+            for call in (
+                lambda: writer.append("prefill", {"sample": 1}, {SITE: values(0, 10)}),
+                writer.flush,
+                writer.close,
+            ):
+                try:
+                    call()
+                except tierod.StateError as error:
+                    assert "of which this one is a fork" in str(error)
+                    print("refused", flush=True)
+            tierod.store.set_labels(sys.argv[1], "c", [1], [1])  # HDF5 works here as well
+            sys.exit(7)  # not os._exit: handlers run and objects are destroyed
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        writer.append("prefill", {"sample": 1}, {SITE: values(10, 10)})
+        writer.close()
+    """
+    done = run_python(code, tmp_path / "s", HERE)
+    assert done.stdout.split() == ["refused"] * 3
+    assert done.stderr == ""
+    assert torch.equal(tierod.ActivationReader(tmp_path / "s").read("prefill", SITE), values(0, 20))
+    assert ts.get_labels(str(tmp_path / "s"), "c").samples == [1]
+
+
+def test_a_shard_that_the_manifest_does_not_know_is_not_written_over(tmp_path):
+    path = write_store(tmp_path / "s")
+    before = (path / "manifest.json").read_bytes()
+    with tierod.ActivationWriter(path, append=True) as writer:
+        writer.append("prefill", {"sample": 1}, {SITE: values(1500, 40)})
+    (path / "manifest.json").write_bytes(before)  # the crash came before its replacement,
+    (path / "lock").unlink()  # and the store was copied without its lock
+    with pytest.raises(tierod.IoError, match="recover"):
+        tierod.ActivationWriter(path, append=True)
+    assert ts.recover_store(path).rows_kept == {"prefill": 1540}
+    tierod.ActivationWriter(path, append=True).close()
+    assert torch.equal(tierod.ActivationReader(path).read("prefill", SITE), values(0, 1540))
+
+
+def test_recover_leaves_other_peoples_files(tmp_path):
+    path = write_store(tmp_path / "s", 100)
+    (path / "mine.tmp").write_text("mine")
+    for name in ("000007.h5.tmp", "manifest.json.1.2.tmp", "index.h5.1.tmp"):
+        (path / name).write_text("half")
+    assert len(ts.recover_store(path).actions) == 3
+    assert (path / "mine.tmp").read_text() == "mine"
+    assert not list(path.glob("*.*.tmp"))
+
+
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     """As another user where the tests run as root, for whom no folder is read-only."""
     store = write_store(tmp_path / "store", 200)

@@ -37,9 +37,9 @@ class TIEROD_API Intervention {
   /// whole tensor at the site (then the same part of it is taken).
   /// @throws NumericalError at construction if the source holds NaN or Inf, unless
   /// `allow_nonfinite`.
-  static Intervention replace(at::Tensor source, bool allow_nonfinite = false);
+  static Intervention replace(const at::Tensor& source, bool allow_nonfinite = false);
   /// Replace the selected part by `source` broadcast over the leading axes: a scalar, or [d].
-  static Intervention replace_broadcast(at::Tensor source, bool allow_nonfinite = false);
+  static Intervention replace_broadcast(const at::Tensor& source, bool allow_nonfinite = false);
   /// Replace at every event by what `donors` holds for the same site and event.
   /// At the site it is a SiteError if the donors lack the event, an InvalidArgument if token
   /// lengths differ.
@@ -52,6 +52,8 @@ class TIEROD_API Intervention {
     at::Tensor mean{};    ///< mu [d]; undefined: 0
     double scale = 1.0;   ///< a
   };
+  /// At the site it is a NumericalError if a finite activation becomes NaN or infinite, as a large
+  /// dose does in f16.
   /// @throws InvalidArgument if shapes do not fit, NumericalError on NaN or Inf.
   static Intervention affine(Affine affine);
 

@@ -29,7 +29,24 @@ struct DriverFile {
   int error;
   haddr_t raw_address;  // of the last write of raw data
   size_t raw_size;
+  haddr_t reserved;  // blocks are allocated up to here
 };
+
+constexpr haddr_t kReserve = haddr_t{32} << 20;
+constexpr haddr_t kNever = HADDR_MAX;
+
+// Allocate blocks ahead: the kernel then has less to do for each page that is written. A file
+// system that cannot, or has not so much left, is no error here: a write will say so if need be.
+void reserve(DriverFile& file, haddr_t end) {
+  while (file.reserved < end) {
+    if (::fallocate(file.fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(file.reserved),
+                    static_cast<off_t>(kReserve)) != 0) {
+      file.reserved = kNever;
+      return;
+    }
+    file.reserved += kReserve;
+  }
+}
 
 DriverFile* self(H5FD_t* file) { return reinterpret_cast<DriverFile*>(file); }
 const DriverFile* self(const H5FD_t* file) { return reinterpret_cast<const DriverFile*>(file); }
@@ -53,7 +70,12 @@ H5FD_t* driver_open(const char* name, unsigned flags, hid_t /*fapl*/, haddr_t /*
 }
 
 herr_t driver_close(H5FD_t* file) {
-  ::close(self(file)->fd);
+  const DriverFile& state = *self(file);
+  // What was reserved and not used.
+  if (state.reserved > 0 && state.error == 0) {
+    static_cast<void>(::ftruncate(state.fd, static_cast<off_t>(state.eof)));
+  }
+  ::close(state.fd);
   delete self(file);
   return 0;
 }
@@ -108,6 +130,7 @@ herr_t driver_write(H5FD_t* file, H5FD_mem_t type, hid_t /*dxpl*/, haddr_t addre
   if (type == H5FD_MEM_DRAW) {
     state.raw_address = address;
     state.raw_size = size;
+    reserve(state, address + size);
   }
   const auto* source = static_cast<const char*>(buffer);
   haddr_t at = address;

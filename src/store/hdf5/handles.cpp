@@ -1,4 +1,7 @@
+#include <pthread.h>
+
 #include <limits>
+#include <new>
 #include <optional>
 
 #include "core/text_internal.h"
@@ -10,7 +13,12 @@ namespace tierod::internal::h5 {
 
 namespace {
 std::recursive_mutex& mutex() {
-  static std::recursive_mutex* mutex = new std::recursive_mutex;  // threads may outlive statics
+  static std::recursive_mutex* mutex = [] {
+    // A fork while another thread is within HDF5 would leave the child without a way in.
+    ::pthread_atfork([] { h5::mutex().lock(); }, [] { h5::mutex().unlock(); },
+                     [] { new (&h5::mutex()) std::recursive_mutex; });
+    return new std::recursive_mutex;  // threads may outlive statics
+  }();
   return *mutex;
 }
 }  // namespace
@@ -79,7 +87,7 @@ void write_text(hid_t object, const char* name, const std::string& text, const c
   const Handle attribute(
       H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   const char* data = text.c_str();
-  if (!attribute || H5Awrite(attribute.get(), type.get(), &data) < 0) {
+  if (!attribute || H5Awrite(attribute.get(), type.get(), static_cast<const void*>(&data)) < 0) {
     fail(where, cat("write the attribute '", name, "' of"), path);
   }
 }
@@ -90,7 +98,7 @@ std::string read_text(hid_t object, const char* name, const char* where, const s
   const Handle type = text_type();
   char* data = nullptr;
   if (!stored || H5Tis_variable_str(stored.get()) <= 0 ||
-      H5Aread(attribute.get(), type.get(), &data) < 0 || data == nullptr) {
+      H5Aread(attribute.get(), type.get(), static_cast<void*>(&data)) < 0 || data == nullptr) {
     fail(where, cat("read the attribute '", name, "' of"), path);
   }
   std::string text(data);

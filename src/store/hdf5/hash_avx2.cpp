@@ -13,6 +13,10 @@ std::uint64_t hash64_avx2(const void* data, std::size_t size) noexcept {
   return XXH3_64bits(data, size);
 }
 
+void hash_update_avx2(void* state, const void* data, std::size_t size) noexcept {
+  XXH3_64bits_update(static_cast<XXH3_state_t*>(state), data, size);
+}
+
 }  // namespace tierod::internal
 
 #endif

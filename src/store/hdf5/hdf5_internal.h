@@ -16,8 +16,9 @@ namespace tierod::internal {
 /// Write the HDF5 part of one shard.
 class ShardFile {
  public:
-  /// Create `path` with a data set for every site and row column.
-  static std::unique_ptr<ShardFile> create(const std::string& path, const Manifest& manifest);
+  /// Create `path` with a data set for every site and row column, also to be found below `/alias`.
+  static std::unique_ptr<ShardFile> create(const std::string& path, const Manifest& manifest,
+                                           const std::string& alias);
   ~ShardFile();
   ShardFile(const ShardFile&) = delete;
   ShardFile& operator=(const ShardFile&) = delete;
@@ -25,9 +26,9 @@ class ShardFile {
   /// Take over sites and branches that `manifest` has and the file lacks.
   void update(const Manifest& manifest);
   /// Write a whole chunk: `column` is the number of a site, or kRowColumn | the number of a
-  /// RowColumn. `rows` of its rows count, the rest is padding.
+  /// RowColumn. `rows` of its rows count, the rest is padding; `hash` is that of all its bytes.
   void write_chunk(std::size_t stream, std::uint16_t column, std::int64_t first_row,
-                   std::int64_t rows, const void* data, std::size_t bytes);
+                   std::int64_t rows, const void* data, std::size_t bytes, std::uint64_t hash);
   /// Set the number of rows of each stream, write what the shard says of itself, close, and return
   /// where each chunk lies.
   std::vector<Extent> finish(const std::vector<std::int64_t>& rows);
@@ -42,6 +43,7 @@ class ShardFile {
 
 /// Read what a (verified) shard says of itself.
 std::string read_description(const char* where, const std::string& path);
+std::string read_alias(const char* where, const std::string& path);
 
 /// Return where HDF5's own index has the chunks of a shard, and check the numbers of rows against
 /// `rows`. @throws IoError.
@@ -50,6 +52,10 @@ std::vector<Extent> read_chunk_table(const char* where, const std::string& path,
                                      const std::vector<std::int64_t>& rows);
 
 /// Write a virtual data set over all shards to `path`.
+///
+/// HDF5 looks for a shard beside the index and then, if it is not there, in the current folder,
+/// which may be another store with a shard of the same name. The index therefore refers to data
+/// sets below the shard's alias, which no other shard has.
 void write_index(const std::string& path, const Manifest& manifest);
 
 /// Write and read all versions of a concept's labels.

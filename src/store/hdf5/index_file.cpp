@@ -39,8 +39,8 @@ h5::Handle create_virtual(hid_t file, const std::string& path, const std::string
     const h5::Handle source(H5Screate_simple(dimensions, count.data(), nullptr), H5Sclose);
     if (H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(),
                             nullptr) < 0 ||
-        H5Pset_virtual(create.get(), space.get(), shard.file.c_str(), name.c_str(), source.get()) <
-            0) {
+        H5Pset_virtual(create.get(), space.get(), shard.file.c_str(),
+                       cat("/", shard.alias, name).c_str(), source.get()) < 0) {
       h5::fail(kWhere, cat("map '", name, "' in"), path);
     }
     first += rows;

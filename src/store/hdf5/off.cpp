@@ -18,21 +18,29 @@ void require_store(const char* function) {
 }
 
 std::uint64_t hash64(const void* /*data*/, std::size_t /*size*/) noexcept { return 0; }
+void Hasher::reset() noexcept {}
+void Hasher::update(const void* /*data*/, std::size_t /*size*/) noexcept {}
+std::uint64_t Hasher::digest() const noexcept { return 0; }
 
 struct ShardFile::Impl {};
 ShardFile::ShardFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ShardFile::~ShardFile() = default;
-std::unique_ptr<ShardFile> ShardFile::create(const std::string& /*path*/, const Manifest&) {
+std::unique_ptr<ShardFile> ShardFile::create(const std::string& /*path*/, const Manifest&,
+                                             const std::string& /*alias*/) {
   require_store("store.ActivationWriter");
   return nullptr;
 }
 void ShardFile::update(const Manifest& /*manifest*/) {}
 void ShardFile::write_chunk(std::size_t, std::uint16_t, std::int64_t, std::int64_t, const void*,
-                            std::size_t) {}
+                            std::size_t, std::uint64_t) {}
 std::vector<Extent> ShardFile::finish(const std::vector<std::int64_t>& /*rows*/) { return {}; }
 void ShardFile::start_writeback() {}
 
 std::string read_description(const char* where, const std::string& /*path*/) {
+  require_store(where);
+  return {};
+}
+std::string read_alias(const char* where, const std::string& /*path*/) {
   require_store(where);
   return {};
 }

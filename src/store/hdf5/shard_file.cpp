@@ -35,6 +35,7 @@ struct Written {
 
 struct ShardFile::Impl {
   std::string path;
+  std::string alias;
   Manifest manifest;  // without its shards
   h5::Handle file;
   /// By stream: the sites, then the row columns.
@@ -87,6 +88,11 @@ struct ShardFile::Impl {
 
   void create_stream(const std::string& name) {
     folder("/" + name, true);
+    const std::string second = cat("/", alias, "/", name);
+    if (H5Lcreate_hard(file.get(), ("/" + name).c_str(), file.get(), second.c_str(), H5P_DEFAULT,
+                       H5P_DEFAULT) < 0) {
+      h5::fail(kWhere, cat("create '", second, "' in"), path);
+    }
     folder(cat("/", name, "/sites"), true);
     const h5::Handle rows = folder(cat("/", name, "/rows"), true);
     columns.emplace_back();
@@ -111,6 +117,7 @@ struct ShardFile::Impl {
   void describe() const {
     const hid_t root = file.get();
     h5::write_text(root, "tierod", self_description(manifest), kWhere, path);
+    h5::write_text(root, "alias", alias, kWhere, path);
     h5::write_text(root, "format", kFormat, kWhere, path);
     h5::write_text(root, "tool_version", version(), kWhere, path);
     h5::write_text(root, "configuration", manifest.configuration, kWhere, path);
@@ -133,10 +140,12 @@ ShardFile::~ShardFile() {
   impl_.reset();
 }
 
-std::unique_ptr<ShardFile> ShardFile::create(const std::string& path, const Manifest& manifest) {
+std::unique_ptr<ShardFile> ShardFile::create(const std::string& path, const Manifest& manifest,
+                                             const std::string& alias) {
   const h5::Guard guard;
   auto impl = std::make_unique<Impl>();
   impl->path = path;
+  impl->alias = alias;
   impl->manifest = manifest;
   impl->manifest.shards.clear();
   // Opened by ourselves first: its errors are the system's, not HDF5's.
@@ -146,6 +155,7 @@ std::unique_ptr<ShardFile> ShardFile::create(const std::string& path, const Mani
   impl->file =
       h5::Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, create.get(), access.get()), H5Fclose);
   if (!impl->file) h5::fail(kWhere, "create", path);
+  impl->folder("/" + alias, true);
   impl->manifest.streams.clear();
   auto shard = std::unique_ptr<ShardFile>(new ShardFile(std::move(impl)));
   shard->update(manifest);
@@ -172,9 +182,8 @@ void ShardFile::update(const Manifest& manifest) {
 }
 
 void ShardFile::write_chunk(std::size_t stream, std::uint16_t column, std::int64_t first_row,
-                            std::int64_t rows, const void* data, std::size_t bytes) {
-  // While the chunk is in the cache.
-  const std::uint64_t hash = hash64(data, bytes);
+                            std::int64_t rows, const void* data, std::size_t bytes,
+                            std::uint64_t hash) {
   const h5::Guard guard;
   Column& target = impl_->column(stream, column);
   const std::array<hsize_t, 2> offset = {static_cast<hsize_t>(first_row), 0};

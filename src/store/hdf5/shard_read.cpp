@@ -13,6 +13,12 @@ std::string read_description(const char* where, const std::string& path) {
   return h5::read_text(file.get(), "tierod", where, path);
 }
 
+std::string read_alias(const char* where, const std::string& path) {
+  const h5::Guard guard;
+  const h5::Handle file = h5::open_for_reading(where, path);
+  return h5::read_text(file.get(), "alias", where, path);
+}
+
 namespace {
 
 void read_column_chunks(const char* where, const std::string& path, hid_t file,

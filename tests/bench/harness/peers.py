@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+UV = "uv==0.13.9"
 TORCH_PARTS = ("torch", "torchgen", "functorch")
 
 
@@ -103,23 +104,46 @@ class Peer:
             for part in (*TORCH_PARTS, *(p.name for p in host_site.glob("torch-*.dist-info"))):
                 if (host_site / part).exists():
                     (site / part).symlink_to(host_site / part)
-            # Pinned, so that pip can never decide to replace (and so delete) the linked torch.
-            constraint = self.folder / "constraints.txt"
-            constraint.write_text(f"torch=={torch_version}\n")
+            lock = self.folder / "lock.txt"
+            _resolve([f"torch=={torch_version.split('+')[0]}", *self.requirements], lock)
+            # Without requirements of their own: the linked torch must never be replaced.
             command = [str(host_python()), "-m", "pip", "--python", str(self.python), "install"]
-            command += ["--quiet", "--disable-pip-version-check", "--constraint", str(constraint)]
-            # torch's own requirements are not there yet, the linked torch satisfies the rest.
-            subprocess.run(
-                [*command, f"torch=={torch_version}", *self.requirements],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
+            command += ["--quiet", "--disable-pip-version-check", "--no-deps", "-r", str(lock)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
         except subprocess.CalledProcessError as error:
             return _last_error(error.stderr or error.stdout or "") or f"exit {error.returncode}"
         except (OSError, RuntimeError, StopIteration) as error:
             return f"{type(error).__name__}: {error}"
         return None
+
+
+# What torch needs besides the CUDA packages that its plain wheel asks for: the host's is linked.
+TORCH_NEEDS = ("filelock", "fsspec", "jinja2", "networkx", "setuptools<82", "sympy",
+               "typing-extensions")  # fmt: skip
+
+
+def _resolve(requirements: list[str], lock: Path) -> None:
+    """Write to `lock` what to install but torch. By uv: pip tries versions of TransformerLens 4's many
+    requirements for longer than the whole bench runs."""
+    folder = root() / "build" / "peers" / ".uv"
+    uv = folder / "bin" / "uv"
+    if not uv.exists():
+        subprocess.run([str(host_python()), "-m", "venv", str(folder)], check=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+        command = [*pip, "install", "--quiet", UV]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    version = requirements[0].split("==")[1]
+    config = lock.with_name("uv.toml")
+    needs = json.dumps(TORCH_NEEDS)
+    config.write_text(
+        f'dependency-metadata = [{{ name = "torch", version = "{version}", '
+        f"requires-dist = {needs} }}]\n"
+    )
+    wanted = lock.with_name("requirements.in")
+    wanted.write_text("\n".join(requirements) + "\n")
+    command = [str(uv), "pip", "compile", "--quiet", "--config-file", str(config)]
+    command += ["--python", str(host_python()), "--no-emit-package", "torch", "-o", str(lock)]
+    subprocess.run([*command, str(wanted)], check=True, capture_output=True, text=True)
 
 
 def _last_error(text: str) -> str:

@@ -126,6 +126,18 @@ TEST_P(InterventionTest, AffineWithEveryOperand) {
         });
 }
 
+TEST_P(InterventionTest, AnEditThatOverflowsIsAnError) {
+  const double dose = 1e39;
+  for (const Intervention& edit :
+       {Intervention::add(write_, dose), Intervention::replace_broadcast(write_.mul(dose))}) {
+    Session session(model_.site_table());
+    session.intervene(kSite, edit);
+    session.open();
+    EXPECT_THROW(model_.forward(tokens_), NumericalError);
+    EXPECT_THROW(session.close(), NumericalError);
+  }
+}
+
 TEST_P(InterventionTest, GatherRowsTakesFromTheWholeBatch) {
   const std::vector<std::int64_t> permutation = {3, 2, 1, 0};
   check(Intervention::gather_rows(permutation),

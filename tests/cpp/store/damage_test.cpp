@@ -216,6 +216,25 @@ TEST(Checksum, IsXxh3WhateverTheProcessor) {
   }
 }
 
+TEST(Checksum, IsTheSameInParts) {
+  std::string bytes;
+  while (bytes.size() < 100'003) bytes += static_cast<char>(bytes.size() * 31 % 251);
+  std::mt19937 random(4);
+  internal::Hasher hasher;
+  EXPECT_EQ(hasher.digest(), XXH3_64bits("", 0));
+  for (int i = 0; i < 200; ++i) {
+    const std::size_t size = i < 2 ? bytes.size() : random() % bytes.size();
+    hasher.reset();
+    for (std::size_t at = 0; at < size;) {
+      const std::size_t part =
+          std::min<std::size_t>(size - at, 1 + random() % (i % 2 ? 300 : 9'000));
+      hasher.update(bytes.data() + at, part);
+      at += part;
+    }
+    EXPECT_EQ(hasher.digest(), XXH3_64bits(bytes.data(), size)) << size;
+  }
+}
+
 // --- hostile bytes ------------------------------------------------------------------------------
 
 // Give a changed manifest the checksum that it needs to get past the first check.

@@ -3,6 +3,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <sys/stat.h>
 
 #include <limits>
 #include <thread>
@@ -293,6 +294,11 @@ TEST_F(WriteReadTest, ThePlanIsTheSumOfItsPartsAndRefusesWhatDoesNotFit) {
   EXPECT_HAS(plan.text(), "190.73 MiB");
   EXPECT_NO_THROW(plan.check());
   EXPECT_THROW(plan_store(store_, streams, {}), InvalidArgument);
+  for (const int bits : {55, 60, 62}) {  // whose bytes no int64 holds
+    EXPECT_HAS(message_of<InvalidArgument>(
+                   [&] { plan_store(store_, streams, {{"s", std::int64_t{1} << bits}}); }),
+               "more than any disk holds");
+  }
   EXPECT_THROW(plan_store(store_, streams, {{"s", 1}, {"t", 1}}), InvalidArgument);
   const std::string message = message_of<IoError>([&] {
     ActivationWriter::open(store_, streams, {.expected_rows = {{"s", std::int64_t{1} << 45}}});
@@ -301,6 +307,20 @@ TEST_F(WriteReadTest, ThePlanIsTheSumOfItsPartsAndRefusesWhatDoesNotFit) {
   EXPECT_HAS(message, "capture fewer sites");
   EXPECT_FALSE(fs::exists(store_));  // refused before anything was made
   EXPECT_THROW(plan_store(store_, streams, {{"s", 1}}, 1 << 20).check(), InvalidArgument);
+}
+
+// Blocks are reserved ahead while a shard is written; what was not used is given back, and the lock
+// file, which is mapped, has no hole that a full disk could not fill.
+TEST_F(WriteReadTest, FilesTakeTheBlocksThatTheyNeed) {
+  const auto writer = ActivationWriter::open(store_, one_site(576));
+  fill(*writer, "prefill", 1'000, 100);
+  struct stat info{};
+  ASSERT_EQ(::stat(file("lock").c_str(), &info), 0);
+  EXPECT_GE(info.st_blocks * 512, info.st_size);
+  writer->close();
+  ASSERT_EQ(::stat(file("000000.h5").c_str(), &info), 0);
+  EXPECT_GT(info.st_size, 1'000 * 576 * 2);
+  EXPECT_LE(info.st_blocks * 512, info.st_size + (64 << 10));
 }
 
 // The plan must not promise less than the store takes.
