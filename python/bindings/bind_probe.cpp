@@ -42,7 +42,8 @@ std::vector<std::uint8_t> labels_of(const at::Tensor& labels, const char* where)
     } else if (std::isnan(v) || v == 255) {
       out[i] = 255;
     } else {
-      throw InvalidArgument("[" + std::string(where) + "] expected labels 0, 1 or missing (NaN, or " +
+      throw InvalidArgument("[" + std::string(where) +
+                            "] expected labels 0, 1 or missing (NaN, or " +
                             "255 of integers), got " + number(v) + " at flat index " +
                             std::to_string(i) + " of shape " + shape_of(labels));
     }
@@ -81,9 +82,9 @@ void bind_reports(py::module_& m) {
       .def_readonly("separated", &FitReport::separated)
       .def_readonly("note", &FitReport::note)
       .def("__repr__", [](const FitReport& r) {
-        return "FitReport(rows = " + std::to_string(r.rows) + ", rank = " +
-               std::to_string(r.rank) + ", condition = " + number(r.condition) +
-               (r.converged ? "" : ", NOT CONVERGED") + (r.separated ? ", separated" : "") +
+        return "FitReport(rows = " + std::to_string(r.rows) + ", rank = " + std::to_string(r.rank) +
+               ", condition = " + number(r.condition) + (r.converged ? "" : ", NOT CONVERGED") +
+               (r.separated ? ", separated" : "") +
                (r.note.empty() ? "" : ", note = '" + r.note + "'") + ")";
       });
 }
@@ -163,12 +164,12 @@ void bind_fitters(py::module_& m) {
       .def_property_readonly("settings", &LinearFits::settings)
       .def_property_readonly("concepts", &LinearFits::concepts)
       .def_property_readonly("width", &LinearFits::width)
-      .def("scores", &LinearFits::scores, py::arg("rows"),
-           py::call_guard<py::gil_scoped_release>(), "Return the scores [P, C, n] of rows [n, d].");
+      .def("scores", &LinearFits::scores, py::arg("rows"), py::call_guard<py::gil_scoped_release>(),
+           "Return the scores [P, C, n] of rows [n, d].");
   py::class_<LinearFitter>(m, "LinearFitter", "Fits linear probes from sufficient statistics.")
       .def_property_readonly("name", &LinearFitter::name)
-      .def("fit", &LinearFitter::fit, py::arg("training"),
-           py::call_guard<py::gil_scoped_release>(), "Fit all concepts under all settings.");
+      .def("fit", &LinearFitter::fit, py::arg("training"), py::call_guard<py::gil_scoped_release>(),
+           "Fit all concepts under all settings.");
   py::class_<probe::RidgeFitter, LinearFitter>(m, "RidgeFitter", "Ridge regression of labels.")
       .def(py::init<std::vector<double>>(), py::arg("penalties"));
   py::class_<probe::LdaFitter, LinearFitter>(m, "LdaFitter", "Linear discriminant analysis.")
@@ -229,8 +230,8 @@ void bind_logistic(py::module_& m) {
       .def_readonly("all", &LogisticFits::all)
       .def_readonly("without", &LogisticFits::without);
   py::class_<LogisticFitter>(m, "LogisticFitter", "Logistic regression of many concepts at once.")
-      .def(py::init([](std::vector<double> penalties, double tolerance,
-                       std::int64_t max_iterations, probe::Precision precision, bool refit) {
+      .def(py::init([](std::vector<double> penalties, double tolerance, std::int64_t max_iterations,
+                       probe::Precision precision, bool refit) {
              return LogisticFitter(std::move(penalties), {.tolerance = tolerance,
                                                           .max_iterations = max_iterations,
                                                           .precision = precision,
@@ -284,8 +285,8 @@ void bind_directions(py::module_& m) {
            "Return rows moved by dose standard deviations.")
       .def("__repr__", [](const Direction& d) {
         return "Direction(site = '" + d.site() + "', width = " + std::to_string(d.width()) +
-               ", sd = " + number(d.sd()) + ", low = " + number(d.low()) + ", high = " +
-               number(d.high()) + ")";
+               ", sd = " + number(d.sd()) + ", low = " + number(d.low()) +
+               ", high = " + number(d.high()) + ")";
       });
 }
 
@@ -322,9 +323,8 @@ void bind_erasers(py::module_& m) {
           "finish",
           [](const LeaceFitter& f, double shrinkage, double tolerance,
              std::vector<std::int64_t> columns) {
-            return f.finish({.shrinkage = shrinkage,
-                             .tolerance = tolerance,
-                             .columns = std::move(columns)});
+            return f.finish(
+                {.shrinkage = shrinkage, .tolerance = tolerance, .columns = std::move(columns)});
           },
           py::arg("shrinkage") = -1.0, py::arg("tolerance") = 1e-6,
           py::arg("columns") = std::vector<std::int64_t>(),

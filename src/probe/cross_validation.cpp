@@ -1,8 +1,8 @@
 #include "tierod/probe/cross_validation.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mv.h>
@@ -93,8 +93,8 @@ at::Tensor held_out_scores(const at::Tensor& rows, std::span<const std::uint32_t
   at::Tensor out = at::empty({p * c, n}, at::TensorOptions().dtype(type));
   const auto index = rows_of(folds, fits.size(), where);
   // about a point among the rows: in f32 a large mean would swallow the digits of a score
-  const at::Tensor centre = x.narrow(0, 0, std::min(n, kBlockRows)).mean(0, false, at::kDouble)
-                                .to(type).to(at::kDouble);
+  const at::Tensor centre =
+      x.narrow(0, 0, std::min(n, kBlockRows)).mean(0, false, at::kDouble).to(type).to(at::kDouble);
   tierod::internal::ShiftedRows shifted(x, centre, type);
   for (std::size_t k = 0; k < fits.size(); ++k) {
     const at::Tensor flat = fits[k].weights.reshape({p * c, x.size(1)});
@@ -130,8 +130,8 @@ at::Tensor fold_auroc(const at::Tensor& scores, std::span<const std::uint8_t> la
              concepts = static_cast<std::size_t>(scores.size(1)),
              n = static_cast<std::size_t>(scores.size(2));
   if (labels.size() != n * concepts || folds.size() != n) {
-    throw InvalidArgument(cat("[", where, "] expected labels [", n, ", ", concepts,
-                              "] and folds [", n, "], got ", labels.size(), " and ", folds.size()));
+    throw InvalidArgument(cat("[", where, "] expected labels [", n, ", ", concepts, "] and folds [",
+                              n, "], got ", labels.size(), " and ", folds.size()));
   }
   const at::Tensor flat = scores.detach().to(at::kCPU, at::kFloat).contiguous();
   const auto* score = flat.const_data_ptr<float>();

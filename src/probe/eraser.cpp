@@ -101,9 +101,7 @@ at::Tensor OracleEraser::apply(const at::Tensor& rows, const at::Tensor& z) cons
   }
   const auto device = rows.device();
   const at::Tensor known = z.to(device, at::kDouble).sub(mean_.to(device));
-  return rows.to(at::kDouble)
-      .sub(at::matmul(known, slope_.t().to(device)))
-      .to(rows.scalar_type());
+  return rows.to(at::kDouble).sub(at::matmul(known, slope_.t().to(device))).to(rows.scalar_type());
 }
 
 struct LeaceFitter::State {
@@ -161,8 +159,8 @@ void LeaceFitter::update(const at::Tensor& x, const at::Tensor& z) {
   State& s = *state_;
   const std::int64_t n = rows.size(0), d = rows.size(1), k = concepts.size(1);
   if (n != concepts.size(0)) {
-    throw InvalidArgument(cat("[", where, "] expected as many rows of z as of x (", n, "), got ",
-                              concepts.size(0)));
+    throw InvalidArgument(
+        cat("[", where, "] expected as many rows of z as of x (", n, "), got ", concepts.size(0)));
   }
   const auto width = static_cast<std::int64_t>(s.centre.size()),
              columns = static_cast<std::int64_t>(s.z_centre.size());
@@ -173,8 +171,8 @@ void LeaceFitter::update(const at::Tensor& x, const at::Tensor& z) {
   if (n == 0) return;
   if (width == 0) {
     const std::int64_t some = std::min(n, kBlockRows);
-    s.centre = list_of(
-        rows.narrow(0, 0, some).mean(0, false, at::kDouble).to(at::kFloat).to(at::kDouble));
+    s.centre =
+        list_of(rows.narrow(0, 0, some).mean(0, false, at::kDouble).to(at::kFloat).to(at::kDouble));
     s.z_centre = list_of(concepts.narrow(0, 0, some).mean(0));
     s.x = RowSums(d);
     s.cross.resize(static_cast<std::size_t>(d * k));
@@ -276,10 +274,19 @@ LeaceMoments moments_of(const RowSums& x, const std::vector<double>& centre,
   const at::Tensor which = index_of(columns);
   out.mean = tensor_of(centre).add(first, 1 / n);
   out.z_mean = tensor_of(z_centre).add(sum, 1 / n).index_select(0, which);
-  out.cross = tensor_of(cross).view({all, out.width}).sub(at::outer(sum, first).div_(n))
-                  .div_(n - 1).index_select(0, which).t().contiguous();
-  out.z_covariance = tensor_of(gram).view({all, all}).sub(at::outer(sum, sum).div_(n))
-                         .div_(n - 1).index_select(0, which).index_select(1, which);
+  out.cross = tensor_of(cross)
+                  .view({all, out.width})
+                  .sub(at::outer(sum, first).div_(n))
+                  .div_(n - 1)
+                  .index_select(0, which)
+                  .t()
+                  .contiguous();
+  out.z_covariance = tensor_of(gram)
+                         .view({all, all})
+                         .sub(at::outer(sum, sum).div_(n))
+                         .div_(n - 1)
+                         .index_select(0, which)
+                         .index_select(1, which);
   out.sd = out.z_covariance.diagonal().clamp_min(0).sqrt();
   for (std::int64_t k = 0; k < out.concepts; ++k) {
     const double scale = std::max(1.0, std::abs(out.z_mean[k].item<double>()));
@@ -302,8 +309,7 @@ OracleEraser LeaceFitter::finish_oracle(const LeaceOptions& options) const {
         cat("[", kFinish, "] expected at least 2 rows, got ", rows(), "; call update() first"));
   }
   const State& s = *state_;
-  const LeaceMoments m =
-      moments_of(s.x, s.centre, s.z_centre, s.cross, s.total, s.gram, options);
+  const LeaceMoments m = moments_of(s.x, s.centre, s.z_centre, s.cross, s.total, s.gram, options);
   const at::Tensor correlation = m.z_covariance.div(m.sd.unsqueeze(1)).div_(m.sd.unsqueeze(0));
   const auto [values, vectors] = at::linalg_eigh(correlation);
   const at::Tensor kept = values.gt(options.tolerance).nonzero().flatten();
@@ -312,11 +318,12 @@ OracleEraser LeaceFitter::finish_oracle(const LeaceOptions& options) const {
   OracleEraser out;
   out.mean_ = m.z_mean;
   out.slope_ = at::mm(m.cross.div(m.sd), inverse).div_(m.sd);
-  out.report_ = {.rows = m.rows, .rank = kept.numel(),
+  out.report_ = {.rows = m.rows,
+                 .rank = kept.numel(),
                  .condition = spectrum.max().item<double>() / spectrum.min().item<double>()};
   if (kept.numel() < m.concepts) {
-    out.report_.note = cat("the ", m.concepts, " columns of z hold only ", kept.numel(),
-                           " independent ones");
+    out.report_.note =
+        cat("the ", m.concepts, " columns of z hold only ", kept.numel(), " independent ones");
   }
   return out;
 }
@@ -329,8 +336,8 @@ Eraser LeaceFitter::finish(const LeaceOptions& options) const {
         cat("[", kFinish, "] expected at least 2 rows, got ", rows(), "; call update() first"));
   }
   const State& state = *state_;
-  const LeaceMoments m = moments_of(state.x, state.centre, state.z_centre, state.cross,
-                                    state.total, state.gram, options);
+  const LeaceMoments m = moments_of(state.x, state.centre, state.z_centre, state.cross, state.total,
+                                    state.gram, options);
   const std::int64_t width = m.width, concepts = m.concepts;
   at::Tensor covariance =
       tierod::internal::scatter_of(state.x).div_(static_cast<double>(m.rows - 1));

@@ -30,7 +30,8 @@ constexpr double kSingular = 1e-13;
 
 void need_labels(const TrainingStatistics& training, const char* where) {
   if (training.has_labels()) return;
-  throw InvalidArgument(cat("[probe.", where, ".fit] expected labels 0 and 1, got real targets; use "
+  throw InvalidArgument(cat("[probe.", where,
+                            ".fit] expected labels 0 and 1, got real targets; use "
                             "RidgeFitter for these"));
 }
 
@@ -65,7 +66,8 @@ at::Tensor LinearFits::scores(const at::Tensor& rows) const {
 }
 
 RidgeFitter::RidgeFitter(std::vector<double> penalties) : penalties_(std::move(penalties)) {
-  if (penalties_.empty()) throw InvalidArgument("[probe.RidgeFitter] expected at least one penalty");
+  if (penalties_.empty())
+    throw InvalidArgument("[probe.RidgeFitter] expected at least one penalty");
   for (const double alpha : penalties_) {
     if (!(alpha >= 0) || !std::isfinite(alpha)) {
       throw InvalidArgument(cat("[probe.RidgeFitter] expected penalties >= 0, got ", alpha));
@@ -77,9 +79,10 @@ namespace {
 
 // Note [Ridge solves]
 // The matrix is scaled to a unit diagonal, so that columns of unlike scale are not taken for
-// collinear: a squared pivot is then the share of a column that the columns before it do not explain.
-// What is below the rounding of the scatter is no share at all. Where the scatter comes from f32
-// products, it is factorised in f32, at half the price, and the solution refined with f64 residuals.
+// collinear: a squared pivot is then the share of a column that the columns before it do not
+// explain. What is below the rounding of the scatter is no share at all. Where the scatter comes
+// from f32 products, it is factorised in f32, at half the price, and the solution refined with f64
+// residuals.
 struct Factor {
   at::Tensor lower;  // of the scaled matrix
   at::Tensor scale;  // [d] square roots of the diagonal, f64
@@ -104,8 +107,10 @@ Factor factorise(const at::Tensor& scatter, double alpha, at::ScalarType type) {
       to[i * d + i] = static_cast<T>((s[i * d + i] + alpha) * (unit[i] * unit[i]));
     }
   };
-  if (type == at::kFloat) fill(a.mutable_data_ptr<float>());
-  else fill(a.mutable_data_ptr<double>());
+  if (type == at::kFloat)
+    fill(a.mutable_data_ptr<float>());
+  else
+    fill(a.mutable_data_ptr<double>());
   const auto [lower, info] = at::linalg_cholesky_ex(a);
   if (info.item<std::int64_t>() != 0) return out;
   out.lower = lower;
@@ -122,7 +127,8 @@ at::Tensor solve(const Factor& factor, const at::Tensor& target) {
   return at::cholesky_solve(scaled, factor.lower).to(at::kDouble).div_(factor.scale.unsqueeze(1));
 }
 
-// Solve (scatter + alpha) x = target to the scatter's own precision; undefined where f32 will not do.
+// Solve (scatter + alpha) x = target to the scatter's own precision; undefined where f32 will not
+// do.
 at::Tensor refined(const Factor& factor, const at::Tensor& scatter, double alpha,
                    const at::Tensor& target) {
   constexpr double kEnough = 1e-7;
@@ -149,7 +155,8 @@ LinearFits RidgeFitter::fit(const TrainingStatistics& training) const {
   const auto n = static_cast<double>(training.rows);
   at::Tensor target, mean;
   if (training.has_labels()) {
-    // X'y of centred X and y in {-1, 1} is 2 n1 (mean of the ones - mean) = 2 n1 n0 / n (difference)
+    // X'y of centred X and y in {-1, 1} is 2 n1 (mean of the ones - mean) = 2 n1 n0 / n
+    // (difference)
     const at::Tensor share = training.ones.mul(training.ones.neg().add(n)).mul(2 / n);
     target = differences(training).mul(share.unsqueeze(1));
     mean = training.ones.mul(2 / n).sub(1);
@@ -174,24 +181,25 @@ LinearFits RidgeFitter::fit(const TrainingStatistics& training) const {
       }
     }
     if (!x.defined()) {
-      throw NumericalError(cat(
-          "[probe.RidgeFitter.fit] the scatter of ", training.rows, " rows x ", training.width(),
-          " with penalty ", alpha, " is singular (collinear columns, or more columns than rows); "
-          "raise the penalty", single ? ", or take the products in f64 (Precision::f64)" : ""));
+      throw NumericalError(cat("[probe.RidgeFitter.fit] the scatter of ", training.rows, " rows x ",
+                               training.width(), " with penalty ", alpha,
+                               " is singular (collinear columns, or more columns than rows); "
+                               "raise the penalty",
+                               single ? ", or take the products in f64 (Precision::f64)" : ""));
     }
     const at::Tensor w = x.t().contiguous();  // [C, d]
     weights.push_back(w);
     intercepts.push_back(mean.sub(at::mv(w, training.mean)));
-    FitReport report{.rows = training.rows, .rank = training.width(),
-                     .condition = factor.condition};
+    FitReport report{
+        .rows = training.rows, .rank = training.width(), .condition = factor.condition};
     if (training.rows <= training.width()) {
       report.note = cat("only ", training.rows, " rows for ", training.width(),
                         " columns: the penalty decides the direction");
     }
     if (single && factor.least < 100 * negligible) {
-      report.note += cat(report.note.empty() ? "" : "; ", "a column is explained by others to ",
-                         factor.least, ": products in f32 leave it two digits or fewer, take ",
-                         "Precision::f64");
+      report.note +=
+          cat(report.note.empty() ? "" : "; ", "a column is explained by others to ", factor.least,
+              ": products in f32 leave it two digits or fewer, take ", "Precision::f64");
     }
     out.reports.insert(out.reports.end(), static_cast<std::size_t>(training.concepts()), report);
   }
@@ -205,7 +213,8 @@ LdaFitter::LdaFitter(std::vector<double> shrinkages) : shrinkages_(std::move(shr
     throw InvalidArgument("[probe.LdaFitter] expected at least one shrinkage");
   for (const double gamma : shrinkages_) {
     if (!(gamma >= 0 && gamma <= 1)) {
-      throw InvalidArgument(cat("[probe.LdaFitter] expected shrinkages inside [0, 1], got ", gamma));
+      throw InvalidArgument(
+          cat("[probe.LdaFitter] expected shrinkages inside [0, 1], got ", gamma));
     }
   }
 }

@@ -38,8 +38,8 @@ using tierod::internal::LogisticSums;
 // sampling adds, is left to a few pairs of limited-memory BFGS.
 //
 // A step is taken as it is if the slope along it has not turned to more than kTurned of what it was
-// at the start, else shortened by a secant: the function is convex and only slopes are looked at, so
-// that a pass needs no logarithm.
+// at the start, else shortened by a secant: the function is convex and only slopes are looked at,
+// so that a pass needs no logarithm.
 //
 // First come the fits on all rows. Their last pass yields each fold's share of the gradient, from
 // which the fits without a fold take their first step for nothing.
@@ -69,8 +69,8 @@ struct Fit {
 
   Vector at, gradient;  // of the mean loss, at `at`
   LogisticSums sums;
-  std::vector<Vector> fold_slopes;      // [K] share of each fold in the sum of slopes
-  std::vector<LogisticSums> fold_sums;  // [K]
+  std::vector<Vector> fold_slopes;              // [K] share of each fold in the sum of slopes
+  std::vector<LogisticSums> fold_sums;          // [K]
   std::deque<std::pair<Vector, Vector>> pairs;  // steps and changes of the gradient
 
   Vector step, trial;
@@ -179,7 +179,8 @@ void Solver::plan(Fit& fit, bool first) const {
     fit.report.converged = true;
     return;
   }
-  // From 0 the slope of a discriminant analysis is known (Efron 1975): R2 is what the step explains.
+  // From 0 the slope of a discriminant analysis is known (Efron 1975): R2 is what the step
+  // explains.
   if (first) fit.size = 1 / (1 - std::min(-fit.along, 0.85));
   fit.trial = fit.at;
   axpy(fit.trial, fit.step, fit.size);
@@ -216,9 +217,8 @@ void Solver::take(std::vector<Fit>& /*fits*/, const std::vector<Fit*>& open,
   for (std::size_t i = 0; i < open.size(); ++i) {
     const Fit& fit = *open[i];
     std::copy_n(fit.trial.begin(), d, inside.mutable_data_ptr<double>() + i * d);
-    points.push_back({.concept_index = fit.concept_index,
-                      .held_out = fit.held_out,
-                      .intercept = fit.trial[d]});
+    points.push_back(
+        {.concept_index = fit.concept_index, .held_out = fit.held_out, .intercept = fit.trial[d]});
   }
   const LogisticPass pass =
       tierod::internal::logistic_pass(data_, at::mm(inside, vectors_.t()), points);
@@ -289,11 +289,10 @@ void check_classes(const Counts& counts, std::size_t concepts) {
         ones += counts.ones[f][c];
       }
       if (ones == 0 || ones == known) {
-        throw InvalidArgument(
-            cat("[", kFit, "] expected both classes of concept ", c, " among the ",
-                std::llround(known), " training rows",
-                without < folds ? cat(" without fold ", without) : std::string(), ", got only ",
-                ones == 0 ? 0 : 1, "; use fewer folds or more groups"));
+        throw InvalidArgument(cat(
+            "[", kFit, "] expected both classes of concept ", c, " among the ", std::llround(known),
+            " training rows", without < folds ? cat(" without fold ", without) : std::string(),
+            ", got only ", ones == 0 ? 0 : 1, "; use fewer folds or more groups"));
       }
     }
   }
@@ -307,7 +306,8 @@ LinearFits collect(const std::vector<Fit>& fits, std::size_t settings, std::size
   out.reports.resize(fits.size());
   for (const Fit& fit : fits) {
     const auto at = fit.setting * concepts + fit.concept_index;
-    std::copy_n(fit.at.begin(), d, inside.mutable_data_ptr<double>() + at * static_cast<std::size_t>(d));
+    std::copy_n(fit.at.begin(), d,
+                inside.mutable_data_ptr<double>() + at * static_cast<std::size_t>(d));
     b.mutable_data_ptr<double>()[at] = fit.at.back();
     FitReport report = fit.report;
     report.rows = std::llround(fit.rows);
@@ -371,15 +371,15 @@ LogisticFits LogisticFitter::fit_folds(const at::Tensor& rows, std::span<const s
                               " folds of ", fold_count));
   }
   const std::size_t concepts = labels.size() / n;
-  const bool single = options_.precision == Precision::f32 ||
-                      (options_.precision == Precision::automatic &&
-                       data.rows.scalar_type() != at::kDouble);
+  const bool single =
+      options_.precision == Precision::f32 ||
+      (options_.precision == Precision::automatic && data.rows.scalar_type() != at::kDouble);
   data.type = single ? at::kFloat : at::kDouble;
   data.of_fold.resize(fold_count);
   for (std::size_t i = 0; i < n; ++i) {
     if (folds[i] >= fold_count) {
-      throw InvalidArgument(cat("[", kFit, "] expected folds below ", fold_count, ", got ",
-                                folds[i], " in row ", i));
+      throw InvalidArgument(
+          cat("[", kFit, "] expected folds below ", fold_count, ", got ", folds[i], " in row ", i));
     }
     data.of_fold[folds[i]].push_back(length(i));
   }
@@ -408,7 +408,9 @@ LogisticFits LogisticFitter::fit_folds(const at::Tensor& rows, std::span<const s
   // covariance about the mean, by blocks of rows about a point near it
   const std::int64_t d = data.rows.size(1);
   data.centre = data.rows.narrow(0, 0, std::min(length(n), tierod::internal::kBlockRows))
-                    .mean(0, false, at::kDouble).to(data.type).to(at::kDouble);
+                    .mean(0, false, at::kDouble)
+                    .to(data.type)
+                    .to(at::kDouble);
   tierod::internal::RowSums total(d);
   {
     tierod::internal::ShiftedRows shifted(data.rows, data.centre, data.type);
@@ -457,8 +459,7 @@ LogisticFits LogisticFitter::fit_folds(const at::Tensor& rows, std::span<const s
       all.back().setting = p;
       all.back().penalty = penalties_[p];
       // to start from, a rough fit will do: the folds are about 1 / K away from it
-      all.back().tolerance =
-          only_start ? std::max(options_.tolerance, kRough) : options_.tolerance;
+      all.back().tolerance = only_start ? std::max(options_.tolerance, kRough) : options_.tolerance;
       all.back().report.iterations = 0;
     }
   }

@@ -73,14 +73,15 @@ LogisticPass logistic_pass(const LogisticData& data, const at::Tensor& weights,
     std::size_t blocks = 0;
     at::Tensor scratch = at::empty({count * static_cast<std::int64_t>(kPassRows)}, w.options());
     for (std::size_t begin = 0; begin < index.size(); begin += kPassRows) {
-      const auto piece =
-          std::span(index).subspan(begin, std::min(kPassRows, index.size() - begin));
+      const auto piece = std::span(index).subspan(begin, std::min(kPassRows, index.size() - begin));
       const auto n = static_cast<std::int64_t>(piece.size());
       const at::Tensor x = shifted.pick(piece);
       at::Tensor margins = scratch.narrow(0, 0, count * n).view({count, n});
       at::addmm_out(margins, b, w, x.t());
-      if (data.type == at::kFloat) slopes<float>(margins, data.signs, position, active, sums);
-      else slopes<double>(margins, data.signs, position, active, sums);
+      if (data.type == at::kFloat)
+        slopes<float>(margins, data.signs, position, active, sums);
+      else
+        slopes<double>(margins, data.signs, position, active, sums);
       block_sum.addmm_(margins, x);
       position += n;
       if (++blocks % kFlush == 0) {

@@ -12,10 +12,10 @@ namespace tierod::internal {
 
 /// Hold rows by fold with the labels' signs, ready for passes.
 struct LogisticData {
-  at::Tensor rows;                                ///< [n, d] native, CPU
-  at::Tensor centre;                              ///< [d], f64 holding numbers of `type`
-  at::ScalarType type = at::kFloat;               ///< of the arithmetic
-  std::vector<std::vector<std::int64_t>> of_fold; ///< rows of each fold
+  at::Tensor rows;                                 ///< [n, d] native, CPU
+  at::Tensor centre;                               ///< [d], f64 holding numbers of `type`
+  at::ScalarType type = at::kFloat;                ///< of the arithmetic
+  std::vector<std::vector<std::int64_t>> of_fold;  ///< rows of each fold
   /// [C, n] in the order of of_fold: 1, -1, or 0 where missing; of `type`.
   at::Tensor signs;
 };

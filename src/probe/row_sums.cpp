@@ -52,8 +52,10 @@ void RowSums::products(const at::Tensor& rows, double sign) {
       at::Tensor to = product.narrow(0, c, d - c).narrow(1, c, columns);
       to.addmm_(x.narrow(1, c, d - c).t(), x.narrow(1, c, columns), 0, 1);
     }
-    if (rows.scalar_type() == at::kFloat) accumulate<float>(gram, product, sign);
-    else accumulate<double>(gram, product, sign);
+    if (rows.scalar_type() == at::kFloat)
+      accumulate<float>(gram, product, sign);
+    else
+      accumulate<double>(gram, product, sign);
   }
 }
 

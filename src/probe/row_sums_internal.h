@@ -9,8 +9,8 @@
 namespace tierod::internal {
 
 // Note [Sums of products]
-// Rows are taken about a fixed point near their mean, so that a large mean costs no digits: h - c is
-// exact to the last digit of h. Products of up to kBlockRows rows are summed in the rows' own
+// Rows are taken about a fixed point near their mean, so that a large mean costs no digits: h - c
+// is exact to the last digit of h. Products of up to kBlockRows rows are summed in the rows' own
 // arithmetic (f32 for f32, f16 and bf16), their sums in f64: an element (i, j) of the result is off
 // by about 2e-7 sqrt(g_ii g_jj), whatever the number of rows. The matrix is symmetric, and only the
 // lower triangle is computed: f32 by `add_syrk`, else by strips from the diagonal down (7/12 of the
@@ -18,8 +18,8 @@ namespace tierod::internal {
 
 /// Rows whose products are summed before they go to f64.
 inline constexpr std::int64_t kBlockRows = 1024;
-/// Error of an element (i, j) of an f32 Gram matrix over sqrt(g_ii g_jj). Measured: 2e-7, and 4e-6 for
-/// coarse values (bf16 far from 0), whose roundings repeat instead of cancelling.
+/// Error of an element (i, j) of an f32 Gram matrix over sqrt(g_ii g_jj). Measured: 2e-7, and 4e-6
+/// for coarse values (bf16 far from 0), whose roundings repeat instead of cancelling.
 inline constexpr double kSingleRounding = 5e-6;
 inline constexpr double kDoubleRounding = 1e-13;
 

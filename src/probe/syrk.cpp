@@ -9,9 +9,9 @@
 
 // Note [Symmetric products]
 // ATen has no syrk, and its f32 product reaches three quarters of what the processor can do on the
-// machines where MKL does not know it. A tile of 6 x 16 sums lives in twelve registers; the rows of a
-// block are packed twice, in strips of 6 columns to be broadcast and of 16 to be loaded (Goto & van de
-// Geijn 2008). Only tiles that reach the lower triangle are computed.
+// machines where MKL does not know it. A tile of 6 x 16 sums lives in twelve registers; the rows of
+// a block are packed twice, in strips of 6 columns to be broadcast and of 16 to be loaded (Goto &
+// van de Geijn 2008). Only tiles that reach the lower triangle are computed.
 namespace tierod::internal {
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -86,8 +86,7 @@ __attribute__((target("avx2,fma"))) void add(double* to, const float* sums, doub
 }  // namespace
 
 bool has_syrk() noexcept {
-  static const bool can =
-      __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+  static const bool can = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
   return can;
 }
 

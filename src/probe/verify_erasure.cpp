@@ -53,8 +53,8 @@ struct Reading {
   double penalty = 0;
 };
 
-// Scores of different folds are put on one scale by their training rows: 0 is the middle between the
-// class means, 1 the standard deviation.
+// Scores of different folds are put on one scale by their training rows: 0 is the middle between
+// the class means, 1 the standard deviation.
 Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
                   std::span<const std::uint32_t> folds, std::span<const std::int64_t> groups,
                   const VerifyErasureOptions& options) {
@@ -80,9 +80,8 @@ Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
   }
   const at::Tensor scores = held_out_scores(rows.to(at::kDouble), folds, fits);  // [P, 1, n]
   const auto n = static_cast<std::size_t>(rows.size(0));
-  const stats::RankingOptions ranking{.confidence = options.confidence,
-                                      .replicates = options.replicates,
-                                      .seed = options.seed};
+  const stats::RankingOptions ranking{
+      .confidence = options.confidence, .replicates = options.replicates, .seed = options.seed};
   std::size_t best = 0;
   double most = -1;
   for (std::size_t p = 0; p < options.penalties.size(); ++p) {
@@ -105,8 +104,7 @@ ErasureCheck verify_erasure(const Eraser& eraser, const at::Tensor& rows,
                             const VerifyErasureOptions& options) {
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
-  const at::Tensor x =
-      tierod::internal::checked_native_rows(rows, kWhere, "rows").to(at::kDouble);
+  const at::Tensor x = tierod::internal::checked_native_rows(rows, kWhere, "rows").to(at::kDouble);
   const auto n = static_cast<std::size_t>(x.size(0));
   if (labels.size() != n || groups.size() != n) {
     throw InvalidArgument(cat("[", kWhere, "] expected labels and groups [", n, "], got ",
@@ -136,11 +134,11 @@ ErasureCheck verify_erasure(const Eraser& eraser, const at::Tensor& rows,
     out.reason = cat("only ", out.positives, " rows of the rarer class, ", options.positives,
                      " are needed to tell");
   } else if (out.after.estimate > options.most) {
-    out.reason = cat("a fresh probe still reads ", out.after.estimate, ", more than ",
-                     options.most);
+    out.reason =
+        cat("a fresh probe still reads ", out.after.estimate, ", more than ", options.most);
   } else if (out.after.high > options.most_upper) {
-    out.reason = cat("a fresh probe may still read ", out.after.high, ", more than ",
-                     options.most_upper);
+    out.reason =
+        cat("a fresh probe may still read ", out.after.high, ", more than ", options.most_upper);
   }
   out.passed = out.reason.empty();
   return out;

@@ -72,8 +72,7 @@ def ridge(workers: dict, quick: bool, say, emit: Callable[..., None]) -> None:
         raise WorkerError(f"AUROC differs from scikit-learn's by {difference:.2g}")
     labels = ("tierod_ridge", "sklearn_ridge", "sklearn_multitarget", "gram_product")
     got = {
-        threads: time(w, "site-0", labels, 1 if quick else 5, say)
-        for threads, w in workers.items()
+        threads: time(w, "site-0", labels, 1 if quick else 5, say) for threads, w in workers.items()
     }
     scale = {"sklearn_ridge": FITS / PEER_FITS, "sklearn_multitarget": FOLDS}
     about = {

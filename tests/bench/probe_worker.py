@@ -217,9 +217,7 @@ def gap(count: int) -> dict:
     x, y, folds = site(0)
     fitter = probe.LogisticFitter(list(PENALTIES), refit=False)
     fits = fitter.fit_folds(x.double(), y, folds, FOLDS)
-    ours = probe.fold_auroc(
-        probe.held_out_scores(x.double(), folds, fits.without), y, folds, FOLDS
-    )
+    ours = probe.fold_auroc(probe.held_out_scores(x.double(), folds, fits.without), y, folds, FOLDS)
     single = tierod_logistic(0)
     train, labels, x_out, y_out = (part.astype(np.float64) for part in split(0))
     differences, singles = [], []

@@ -41,7 +41,9 @@ def test_ridge_is_ridge_classifier_in_every_fold(world):
             for c in range(CONCEPTS):
                 peer = RidgeClassifier(alpha=penalty).fit(x[train], y[train, c])
                 fits = got.fits[k]
-                np.testing.assert_allclose(fits.weights[p, c], peer.coef_.ravel(), rtol=1e-8, atol=1e-10)
+                np.testing.assert_allclose(
+                    fits.weights[p, c], peer.coef_.ravel(), rtol=1e-8, atol=1e-10
+                )
                 np.testing.assert_allclose(fits.intercepts[p, c], peer.intercept_, rtol=1e-7)
                 scores = peer.decision_function(x[test])
                 np.testing.assert_allclose(got.scores[p, c, test], scores, rtol=1e-7, atol=1e-9)
@@ -99,7 +101,9 @@ def test_logistic_is_logistic_regression_in_every_fold(world, dtype):
                 close = {"rtol": 0, "atol": scale * (5e-3 if single else 2e-6)}
                 np.testing.assert_allclose(fits.weights[p, c], peer.coef_[0], **close)
                 report = fits.report(p, c)
-                assert report.converged and report.iterations > 0 and not report.separated
+                assert report.converged
+                assert report.iterations > 0
+                assert not report.separated
                 if k is not None:
                     test = folds == k
                     want = roc_auc_score(y[test, c], peer.decision_function(x[test]))
@@ -111,14 +115,18 @@ def test_missing_labels_are_left_out_concept_by_concept(world):
     rng = np.random.default_rng(2)
     labels = np.where(rng.uniform(size=y.shape) < [0, 0.05, 0.3, 0.8], np.nan, y)
     rows, fold = torch.as_tensor(x), torch.as_tensor(folds)
-    ridge = probe.cross_validate(probe.RidgeFitter([2.0]), rows, torch.as_tensor(labels), fold, FOLDS)
+    ridge = probe.cross_validate(
+        probe.RidgeFitter([2.0]), rows, torch.as_tensor(labels), fold, FOLDS
+    )
     fitter = probe.LogisticFitter([2.0], tolerance=1e-14)
     logistic = fitter.fit_folds(rows, torch.as_tensor(labels), fold, FOLDS)
     for c in range(CONCEPTS):
         known = ~np.isnan(labels[:, c])
         train = known & (folds != 2)
         peer = RidgeClassifier(alpha=2.0).fit(x[train], y[train, c])
-        np.testing.assert_allclose(ridge.fits[2].weights[0, c], peer.coef_.ravel(), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(
+            ridge.fits[2].weights[0, c], peer.coef_.ravel(), rtol=1e-7, atol=1e-9
+        )
         test = known & (folds == 2)
         want = roc_auc_score(y[test, c], peer.decision_function(x[test]))
         assert ridge.auroc[2, 0, c].item() == pytest.approx(want, abs=1e-12)
@@ -139,12 +147,15 @@ def test_half_rows_are_taken_as_the_numbers_they_are(world, dtype):
 
 
 def test_separation_and_an_early_end_are_said(world):
-    rows, labels, folds = tensors(world)
+    rows, labels, _folds = tensors(world)
     rows = rows + 100 * labels[:, :1]
     report = probe.LogisticFitter([1e-2]).fit(rows, labels).report(0, 0)
-    assert report.separated and report.converged and "hyperplane" in report.note
+    assert report.separated
+    assert report.converged
+    assert "hyperplane" in report.note
     report = probe.LogisticFitter([1e-2], tolerance=1e-15, max_iterations=2).fit(rows, labels)
-    assert not report.report(0, 1).converged and "not converged" in report.report(0, 1).note
+    assert not report.report(0, 1).converged
+    assert "not converged" in report.report(0, 1).note
     assert "NOT CONVERGED" in repr(report.report(0, 1))
 
 
@@ -185,7 +196,9 @@ def test_erasure_holds_on_new_scenes_or_says_that_it_does_not():
     x, y, group = scenes(1500, 12)
     y, group = torch.as_tensor(y), torch.as_tensor(group)
     check = probe.verify_erasure(fitter.finish(), x, y, group)
-    assert check.passed and check.before.low > 0.8 and check.after.high < 0.65
+    assert check.passed
+    assert check.before.low > 0.8
+    assert check.after.high < 0.65
     few = probe.LeaceFitter()
     few.update(x[:40], y[:40, None].double())
     assert not probe.verify_erasure(few.finish(shrinkage=0.0), x, y, group).passed

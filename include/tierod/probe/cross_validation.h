@@ -32,8 +32,8 @@ TIEROD_API at::Tensor held_out_scores(const at::Tensor& rows, std::span<const st
 /// Return the AUROC of scores within each fold, f64 [K, P, C]; NaN where a fold lacks a class of a
 /// concept. Ties count half; scores are ranked as f32. Rows whose label is missing do not count.
 ///
-/// Scores of different folds come from different fits: pooled without a common scale they would rank
-/// rows by fold.
+/// Scores of different folds come from different fits: pooled without a common scale they would
+/// rank rows by fold.
 /// @param scores  [P, C, n]
 /// @param labels  [n, C] row-major, 0, 1 or 255
 TIEROD_API at::Tensor fold_auroc(const at::Tensor& scores, std::span<const std::uint8_t> labels,
@@ -45,8 +45,8 @@ struct TIEROD_API CrossValidation {
   at::Tensor auroc;              ///< f64 [K, P, C]
 };
 
-/// Fit every fold's complement and score the fold: all concepts x folds x settings of one site, from
-/// one pass of products over its rows.
+/// Fit every fold's complement and score the fold: all concepts x folds x settings of one site,
+/// from one pass of products over its rows.
 /// @throws as `FoldStatistics::update`, `fit` and `held_out_scores`.
 TIEROD_API CrossValidation cross_validate(const LinearFitter& fitter, const at::Tensor& rows,
                                           std::span<const std::uint8_t> labels,

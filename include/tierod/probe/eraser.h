@@ -48,8 +48,8 @@ struct TIEROD_API LeaceOptions {
 };
 
 /// Remove concepts from rows whose concepts are known: r(x, z) = x - Cov(x, z) Cov(z, z)+ (z - mean
-/// z), "oracle LEACE" (Belrose et al. 2023, section 4.3). It leaves x uncorrelated with z and, knowing
-/// z, moves x less than any map of x alone.
+/// z), "oracle LEACE" (Belrose et al. 2023, section 4.3). It leaves x uncorrelated with z and,
+/// knowing z, moves x less than any map of x alone.
 class TIEROD_API OracleEraser {
  public:
   /// Return erased rows [n, d], in their own dtype and on their device.
@@ -72,8 +72,8 @@ class TIEROD_API OracleEraser {
 /// Fit least-squares concept erasure (Belrose et al. 2023, "LEACE", theorem 4.3): of all affine
 /// maps after which no linear function of x says anything of z, the one that moves x least on
 /// average, r(x) = x - W+ P W (x - mean) with W the whitening of x and P the projector on the
-/// columns of W Cov(x, z). Sums are f64; labels are standardised first, so that a rare concept is not
-/// lost to a tolerance.
+/// columns of W Cov(x, z). Sums are f64; labels are standardised first, so that a rare concept is
+/// not lost to a tolerance.
 class TIEROD_API LeaceFitter {
  public:
   explicit LeaceFitter(Precision precision = Precision::automatic);

@@ -41,7 +41,8 @@ struct TIEROD_API LogisticFits {
 /// tolerance remembers the start.
 class TIEROD_API LogisticFitter {
  public:
-  /// @throws InvalidArgument unless there are penalties, finite and > 0, a tolerance > 0 and at least
+  /// @throws InvalidArgument unless there are penalties, finite and > 0, a tolerance > 0 and at
+  /// least
   ///         one iteration.
   explicit LogisticFitter(std::vector<double> penalties, const LogisticOptions& options = {});
 

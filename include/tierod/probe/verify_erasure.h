@@ -18,8 +18,8 @@ struct TIEROD_API VerifyErasureOptions {
   /// Ridge penalties of the fresh probes, in units of the mean variance of a column times the rows.
   /// What reads most counts.
   std::vector<double> penalties = {1e-4, 1e-2, 1};
-  double most = 0.60;        ///< the AUROC may not be above this,
-  double most_upper = 0.65;  ///< nor the upper end of its interval above this
+  double most = 0.60;            ///< the AUROC may not be above this,
+  double most_upper = 0.65;      ///< nor the upper end of its interval above this
   std::int64_t positives = 150;  ///< fewer rows of the rarer class cannot tell
   double confidence = 0.95;
   std::size_t replicates = 2000;  ///< of the bootstrap, where it is one
@@ -30,15 +30,15 @@ struct TIEROD_API VerifyErasureOptions {
 struct TIEROD_API ErasureCheck {
   stats::Interval before;  ///< AUROC on the same rows, not erased
   stats::Interval after;
-  double penalty = 0;         ///< of the probe that reads most after erasure
+  double penalty = 0;          ///< of the probe that reads most after erasure
   std::int64_t positives = 0;  ///< rows of the rarer class
   bool passed = false;
   std::string reason;  ///< why it did not pass; empty if it did
 };
 
-/// Refit probes on erased rows of groups that the eraser has not seen: each row is scored by a probe
-/// fitted on other groups, and the AUROC has an interval over groups. Erasure that is exact on the
-/// rows it was fitted on is far from it elsewhere unless rows are many times the columns.
+/// Refit probes on erased rows of groups that the eraser has not seen: each row is scored by a
+/// probe fitted on other groups, and the AUROC has an interval over groups. Erasure that is exact
+/// on the rows it was fitted on is far from it elsewhere unless rows are many times the columns.
 ///
 /// @param rows    [n, d], of groups that took no part in fitting the eraser
 /// @param labels  0 or 1 a row [n]; drop rows whose label is missing

@@ -15,8 +15,8 @@
 namespace tierod::probe {
 namespace {
 
-/// Return the largest element of the gradient of the sum of losses plus penalty, by a plain loop over
-/// the known rows outside of one fold.
+/// Return the largest element of the gradient of the sum of losses plus penalty, by a plain loop
+/// over the known rows outside of one fold.
 double slope(const World& w, const LinearFits& fits, std::int64_t p, std::size_t c, double penalty,
              std::int64_t held_out) {
   const at::Tensor weights = fits.weights[p][static_cast<std::int64_t>(c)];
@@ -106,8 +106,7 @@ TEST(LogisticFitter, FitsWithoutAFoldDoNotDependOnTheFold) {
     index[n++].fill_(static_cast<std::int64_t>(i));
   }
   const LogisticOptions exact{.tolerance = 1e-17};
-  const LinearFits want =
-      LogisticFitter(kPenalties, exact).fit(w.x.index_select(0, index), labels);
+  const LinearFits want = LogisticFitter(kPenalties, exact).fit(w.x.index_select(0, index), labels);
   for (const bool refit : {true, false}) {
     LogisticOptions options = exact;
     options.refit = refit;
@@ -138,9 +137,9 @@ TEST(LogisticFitter, ReportsSeparation) {
   EXPECT_TRUE(fits.report(0, 0).separated);
   EXPECT_TRUE(fits.report(0, 0).converged);
   EXPECT_NE(fits.report(0, 0).note.find("a hyperplane separates the 60"), std::string::npos);
-  EXPECT_LT(slope(w, LogisticFitter({1e-3}, {.tolerance = 1e-15}).fit(w.x, w.labels), 0, 0, 1e-3,
-                  -1),
-            1e-4);
+  EXPECT_LT(
+      slope(w, LogisticFitter({1e-3}, {.tolerance = 1e-15}).fit(w.x, w.labels), 0, 0, 1e-3, -1),
+      1e-4);
 }
 
 TEST(LogisticFitter, ReportsThatItHasNotConverged) {

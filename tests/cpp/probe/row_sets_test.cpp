@@ -128,8 +128,7 @@ TEST(RowSets, ProbesAreThoseOfTheKnownRows) {
   update(s, w, 0, 240);
   const LinearFits got = fit(RidgeFitter({2.0, 5.0}), s, 1);
   for (const std::int64_t c : {0, 1}) {
-    const LinearFits want =
-        RidgeFitter({2.0, 5.0}).fit(alone(w, static_cast<std::size_t>(c), 1));
+    const LinearFits want = RidgeFitter({2.0, 5.0}).fit(alone(w, static_cast<std::size_t>(c), 1));
     EXPECT_TRUE(at::allclose(got.weights.select(1, c), want.weights.select(1, 0), 1e-9, 1e-11));
     EXPECT_TRUE(at::allclose(got.intercepts.select(1, c), want.intercepts.select(1, 0), 1e-8));
     EXPECT_EQ(got.report(1, c).rows, want.report(1, 0).rows);
@@ -164,7 +163,8 @@ TEST(Precision, ProductsOfSingleRowsKeepSevenDigitsWhateverTheMean) {
   wide.update(half.to(at::kDouble), labels, folds);
   const TrainingStatistics n = narrow.training(), w = wide.training();
   EXPECT_LT(n.mean.sub(w.mean).div(sd).abs().max().item<double>(), 1e-6);
-  EXPECT_LT(n.scatter.sub(w.scatter).div(at::outer(scale, scale)).abs().max().item<double>(), n.rounding);
+  EXPECT_LT(n.scatter.sub(w.scatter).div(at::outer(scale, scale)).abs().max().item<double>(),
+            n.rounding);
 }
 
 TEST(Precision, SymmetricProductsAreTheProductOfAnyShape) {
@@ -172,8 +172,12 @@ TEST(Precision, SymmetricProductsAreTheProductOfAnyShape) {
     EXPECT_FALSE(tierod::internal::has_syrk());
     return;
   }
-  for (const auto& [n, d] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {5, 7}, {300, 16},
-                             {256, 17}, {513, 50}, {1024, 96}}) {
+  for (const auto& [n, d] : {std::pair<std::int64_t, std::int64_t>{1, 1},
+                             {5, 7},
+                             {300, 16},
+                             {256, 17},
+                             {513, 50},
+                             {1024, 96}}) {
     const at::Tensor x = normals(n, d, 9).to(at::kFloat).contiguous();
     at::Tensor gram = at::ones({d, d}, at::kDouble);
     tierod::internal::add_syrk(x.const_data_ptr<float>(), n, d, -1,
@@ -242,9 +246,7 @@ TEST(SinglePrecision, RidgeRefusesWhatF32CannotTellApart) {
     return fit(RidgeFitter({1e-9}), s);
   };
   EXPECT_NO_THROW(fitted(w.x, Precision::automatic));
-  EXPECT_NE(message_of<NumericalError>([&] {
-              fitted(w.x, Precision::f32);
-            }).find("Precision::f64"),
+  EXPECT_NE(message_of<NumericalError>([&] { fitted(w.x, Precision::f32); }).find("Precision::f64"),
             std::string::npos);
 }
 

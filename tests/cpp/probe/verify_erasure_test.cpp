@@ -77,8 +77,7 @@ TEST(VerifyErasure, RefusesBadInput) {
   EXPECT_THROW(verify_erasure(eraser, s.x.narrow(1, 0, 3), s.labels, s.groups), InvalidArgument);
   EXPECT_THROW(verify_erasure(eraser, s.x, s.labels, std::vector<std::int64_t>(100, 3)),
                InvalidArgument);
-  EXPECT_THROW(verify_erasure(eraser, s.x, s.labels, s.groups, {.penalties = {}}),
-               InvalidArgument);
+  EXPECT_THROW(verify_erasure(eraser, s.x, s.labels, s.groups, {.penalties = {}}), InvalidArgument);
   std::vector<std::uint8_t> missing = s.labels;
   missing[8] = 255;
   EXPECT_NE(message_of<InvalidArgument>([&] {
@@ -106,9 +105,13 @@ TEST(Leace, OfSingleRowsErasesToF32) {
   single.update(s.x.add(100).to(at::kFloat), s.z);
   exact.update(s.x.add(100), s.z);
   EXPECT_TRUE(at::allclose(single.finish({.shrinkage = 0}).right(),
-                           exact.finish({.shrinkage = 0}).right().mul(
-                               single.finish({.shrinkage = 0}).right().mul(
-                                   exact.finish({.shrinkage = 0}).right()).sum().sign()),
+                           exact.finish({.shrinkage = 0})
+                               .right()
+                               .mul(single.finish({.shrinkage = 0})
+                                        .right()
+                                        .mul(exact.finish({.shrinkage = 0}).right())
+                                        .sum()
+                                        .sign()),
                            1e-4, 1e-5));
 }
 
@@ -129,8 +132,8 @@ TEST(OracleLeace, IsTheResidualOfARegressionOnTheConcepts) {
   EXPECT_LT(c.t().matmul(got.sub(got.mean(0))).abs().max().item<double>(), 1e-9);
   EXPECT_LT(got.sub(w.x).square().sum().item<double>(),
             fitter.finish({.shrinkage = 0}).apply(w.x).sub(w.x).square().sum().item<double>());
-  EXPECT_TRUE(at::allclose(eraser.apply(w.x.narrow(0, 3, 4), z.narrow(0, 3, 4)),
-                           got.narrow(0, 3, 4)));
+  EXPECT_TRUE(
+      at::allclose(eraser.apply(w.x.narrow(0, 3, 4), z.narrow(0, 3, 4)), got.narrow(0, 3, 4)));
   EXPECT_THROW(eraser.apply(w.x, z.narrow(1, 0, 1)), InvalidArgument);
   LeaceFitter twice;
   twice.update(w.x, at::stack({w.concept_of(0), w.concept_of(0).mul(-2)}, 1));
