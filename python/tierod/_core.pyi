@@ -129,7 +129,6 @@ __all__: list[str] = [
     "cluster_mean_sd",
     "cluster_t_interval",
     "cluster_tost",
-    "conclude",
     "control_labels",
     "cross_validate",
     "default_layout",
@@ -1136,6 +1135,7 @@ class LogisticFitter:
         tolerance: typing.SupportsFloat | typing.SupportsIndex = 1e-07,
         max_iterations: typing.SupportsInt | typing.SupportsIndex = 100,
         precision: Precision = Precision.automatic,
+        refit: bool = True,
     ) -> None: ...
     def fit(self, rows: torch.Tensor, labels: torch.Tensor) -> LinearFits:
         """
@@ -2135,6 +2135,8 @@ class EvaluationRow:
     @property
     def above_control(self) -> Interval: ...
     @property
+    def above_group_control(self) -> Interval: ...
+    @property
     def above_nuisance(self) -> Interval: ...
     @property
     def auprc(self) -> Interval: ...
@@ -2150,6 +2152,8 @@ class EvaluationRow:
     def condition(self) -> float: ...
     @property
     def control_auroc(self) -> float: ...
+    @property
+    def control_recurrence(self) -> float: ...
     @property
     def ece(self) -> float: ...
     @property
@@ -2479,12 +2483,13 @@ def _accumulate_moments(
     arg5: bool,
     arg6: typing.SupportsInt | typing.SupportsIndex,
 ) -> FoldMoments: ...
+def _conclude(linear: Evaluation, nonlinear: Evaluation | None) -> list[Conclusion]: ...
 @typing.overload
 def _evaluate(
     dataset: ProbeDataset,
     fitter: LinearFitter,
     options: EvaluationOptions,
-    random_init: ProbeDataset,
+    random_init: ProbeDataset | None,
     progress: typing.Any,
 ) -> Evaluation: ...
 @typing.overload
@@ -2492,7 +2497,7 @@ def _evaluate(
     dataset: ProbeDataset,
     fitter: RowFitter,
     options: EvaluationOptions,
-    random_init: ProbeDataset,
+    random_init: ProbeDataset | None,
     progress: typing.Any,
 ) -> Evaluation: ...
 @typing.overload
@@ -2500,7 +2505,7 @@ def _evaluate(
     dataset: ProbeDataset,
     fitter: LogisticFitter,
     options: EvaluationOptions,
-    random_init: ProbeDataset,
+    random_init: ProbeDataset | None,
     progress: typing.Any,
 ) -> Evaluation: ...
 def _export_numpy(
@@ -2511,7 +2516,7 @@ def _export_numpy(
     arg4: typing.Any,
 ) -> list[str]: ...
 def _plan_sample(
-    dataset: ProbeDataset, site: str, concept_name: str, splits: Splits
+    dataset: ProbeDataset, site: str, concept_name: str, splits: Splits | None
 ) -> SamplePlan: ...
 def _residual_direction(
     dataset: ProbeDataset,
@@ -2651,11 +2656,6 @@ def cluster_tost(
 ) -> Equivalence:
     """
     Test equivalence of the mean of cluster means within +-margin.
-    """
-
-def conclude(linear: Evaluation, nonlinear: Evaluation = None) -> list[Conclusion]:
-    """
-    Say of each concept whether it is encoded.
     """
 
 def control_labels(
