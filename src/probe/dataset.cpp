@@ -253,7 +253,15 @@ std::vector<std::int64_t> ProbeDataset::types() const {
   for (std::size_t i = 0; i < rows(); ++i) {
     std::vector<std::uint32_t> key;
     for (const Nuisance& n : nuisances_) key.push_back(n.cells[i]);
-    out.push_back(index.emplace(std::move(key), length(index.size())).first->second);
+    index.emplace(std::move(key), 0);
+  }
+  // numbered by their cells, so that the order of the rows plays no part in control tasks
+  std::int64_t next = 0;
+  for (auto& [key, number] : index) number = next++;
+  for (std::size_t i = 0; i < rows(); ++i) {
+    std::vector<std::uint32_t> key;
+    for (const Nuisance& n : nuisances_) key.push_back(n.cells[i]);
+    out.push_back(index[key]);
   }
   return out;
 }

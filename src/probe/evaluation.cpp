@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <type_traits>
@@ -18,6 +20,7 @@
 #include "stats/check_internal.h"
 #include "tierod/core/error.h"
 #include "tierod/probe/control_task.h"
+#include "tierod/probe/standardised_fitter.h"
 #include "tierod/stats/calibration.h"
 #include "tierod/stats/distributions.h"
 #include "tierod/stats/equivalence.h"
@@ -70,6 +73,12 @@ void add_note(std::string& note, const std::string& more) {
   note += cat(note.empty() ? "" : "; ", more);
 }
 
+// Below so many units of a class its resamples often lack it, and t intervals must not count the
+// other units as evidence on it.
+constexpr std::size_t kFewUnits = 10;
+// Of rows whose type occurs in another fold, for a control task to mean anything.
+constexpr double kLeastRecurrence = 0.5;
+
 /// Hold what does not depend on the site.
 struct ConceptPlan {
   std::string name;
@@ -81,11 +90,65 @@ struct ConceptPlan {
   std::vector<std::uint8_t> group_control;          // empty: none
   std::vector<double> nuisance_scores;              // empty: none
   double nuisance_auroc = kNaN;
+  double recurrence = kNaN;  // of its types
+  std::size_t rare = 0;      // units of the rarer class
+  std::size_t rare_control = 0, rare_group_control = 0;
   std::string refusal, note;
 };
 
 std::size_t count_different(std::span<const std::int64_t> ids) {
   return std::set<std::int64_t>(ids.begin(), ids.end()).size();
+}
+
+// What would otherwise fail after hours of fits.
+void check_options(const EvaluationOptions& options) {
+  const auto expect = [](bool good, const char* what, auto got, const char* remedy) {
+    if (!good) {
+      throw InvalidArgument(cat("[", kWhere, "] expected ", what, ", got ", got, "; ", remedy));
+    }
+  };
+  expect(options.folds >= 2, "folds >= 2", options.folds, "5 are usual: scores must be held out");
+  expect(options.margin > 0 && options.margin < 0.5, "a margin inside (0, .5)", options.margin,
+         "an AUROC .05 above its baseline is the usual one");
+  expect(options.alpha > 0 && options.alpha < 0.5, "alpha inside (0, .5)", options.alpha,
+         ".05 is usual; it is the level, not the confidence");
+  expect(options.confidence > 0 && options.confidence < 1, "confidence inside (0, 1)",
+         options.confidence, ".95 is usual");
+  expect(options.threads >= 1, "threads >= 1", options.threads, "leave it at its default");
+  const auto least = static_cast<std::size_t>(std::ceil(2 / (1 - options.confidence) - 1e-9));
+  if (options.interval != stats::RankingMethod::influence &&
+      options.interval != stats::RankingMethod::jackknife && options.replicates < least) {
+    throw InvalidArgument(cat("[", kWhere, "] expected replicates >= ", least, ", got ",
+                              options.replicates,
+                              "; fewer do not reach into the tails of this confidence; the "
+                              "influence and jackknife intervals need none"));
+  }
+}
+
+void check_random_init(const ProbeDataset& dataset, const ProbeDataset& random_init) {
+  constexpr auto* remedy = "; run the untrained network on the same rows in the same order";
+  if (random_init.rows() != dataset.rows()) {
+    throw InvalidArgument(cat("[", kWhere, "] expected random_init to have the same ",
+                              dataset.rows(), " rows, got ", random_init.rows(), remedy));
+  }
+  for (std::size_t i = 0; i < dataset.rows(); ++i) {
+    if (random_init.groups()[i] != dataset.groups()[i]) {
+      throw InvalidArgument(cat("[", kWhere, "] expected random_init to have the same groups, got ",
+                                random_init.groups()[i], " where the dataset has ",
+                                dataset.groups()[i], " in row ", i, remedy));
+    }
+  }
+  const std::vector<std::string> known = dataset.concepts();
+  for (const std::string& name : random_init.concepts()) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) continue;
+    const auto own = dataset.labels(name), other = random_init.labels(name);
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (own[i] == other[i]) continue;
+      throw InvalidArgument(cat("[", kWhere, "] expected random_init to have the same labels of ",
+                                name, ", got ", int{other[i]}, " where the dataset has ",
+                                int{own[i]}, " in row ", i, remedy));
+    }
+  }
 }
 
 void check(const ProbeDataset& dataset, const EvaluationOptions& options,
@@ -95,19 +158,35 @@ void check(const ProbeDataset& dataset, const EvaluationOptions& options,
                               dataset.sites().size(), " and ", dataset.concepts().size(),
                               "; add_site() and add_concept() add them"));
   }
-  if (options.folds < 2) {
-    throw InvalidArgument(cat("[", kWhere, "] expected folds >= 2, got ", options.folds));
+  check_options(options);
+  if (random_init != nullptr) check_random_init(dataset, *random_init);
+}
+
+// Permuted labels and centred rows are those of strata, and what is permuted and resampled is the
+// unit: one that lies in two strata would silently be taken for one of them.
+void check_strata(const ProbeDataset& dataset, const std::string& level,
+                  std::span<const std::int64_t> units) {
+  const std::span<const std::int64_t> strata = dataset.strata();
+  std::map<std::int64_t, std::size_t> first;
+  for (std::size_t i = 0; i < strata.size(); ++i) {
+    const std::size_t other = first.emplace(units[i], i).first->second;
+    if (strata[i] == strata[other]) continue;
+    throw InvalidArgument(cat(
+        "[", kWhere, "] expected each unit of the level ", level, " in one stratum, got unit ",
+        units[i], " in strata ", strata[other], " (row ", other, ", group ",
+        dataset.groups()[other], ") and ", strata[i], " (row ", i, ", group ", dataset.groups()[i],
+        "); join strata, or evaluate at a lower level (more least_units); twins make one unit"));
   }
-  if (!(options.margin > 0 && options.margin < 0.5)) {
-    throw InvalidArgument(
-        cat("[", kWhere, "] expected a margin inside (0, .5), got ", options.margin));
-  }
-  internal::check_fraction(options.alpha, kWhere, "alpha");
-  internal::check_fraction(options.confidence, kWhere, "confidence");
-  if (random_init != nullptr && random_init->rows() != dataset.rows()) {
-    throw InvalidArgument(cat("[", kWhere, "] expected random_init to have the same ",
-                              dataset.rows(), " rows, got ", random_init->rows()));
-  }
+}
+
+// The share of rows whose type occurs in another fold. A label of types that never recur cannot be
+// read from other folds, and a control task of them would be chance by construction.
+double recurrence(std::span<const std::int64_t> types, std::span<const std::uint32_t> folds) {
+  std::map<std::int64_t, std::set<std::uint32_t>> folds_of;
+  for (std::size_t i = 0; i < types.size(); ++i) folds_of[types[i]].insert(folds[i]);
+  std::size_t recurring = 0;
+  for (const std::int64_t type : types) recurring += folds_of[type].size() > 1 ? 1 : 0;
+  return real(recurring) / real(types.size());
 }
 
 ConceptPlan plan_concept(const ProbeDataset& dataset, const std::string& name,
@@ -126,36 +205,54 @@ ConceptPlan plan_concept(const ProbeDataset& dataset, const std::string& name,
     plan.refusal = cat("refused: ", plan.refusal, "; use fewer folds or more groups");
     return plan;
   }
+  plan.rare = internal::rarest_units(plan.labels, plan.units);
+  plan.rare_control = plan.rare;
+  if (plan.rare < kFewUnits) {
+    plan.note = cat("its rarer class lies in ", plan.rare, " units: t intervals with ",
+                    plan.rare - 1, " degrees of freedom");
+  }
   if (!types.empty()) {
     const std::vector<std::int64_t> keys = picked(types, plan.rows);
+    plan.recurrence = recurrence(keys, plan.folds);
     if (count_different(keys) < 2) {
-      plan.note = "no control task: all rows have one type";
+      add_note(plan.note, "no control task: all rows have one type");
+    } else if (plan.recurrence < kLeastRecurrence) {
+      add_note(plan.note,
+               cat("no control task: ", std::llround(100 * plan.recurrence),
+                   " % of the rows have a type that occurs in another fold, so that it would be "
+                   "chance by construction; give coarser types"));
     } else {
       std::size_t unusable = 0;
       for (std::size_t draw = 0; draw < options.control_draws; ++draw) {
         std::vector<std::uint8_t> control = control_labels(keys, plan.labels, options.seed, draw);
         if (internal::missing_class(control, plan.folds, options.folds).empty()) {
+          plan.rare_control =
+              std::min(plan.rare_control, internal::rarest_units(control, plan.units));
           plan.controls.push_back(std::move(control));
         } else {
           ++unusable;
         }
       }
       if (unusable > 0) {
-        plan.note = cat(unusable, " of ", options.control_draws,
-                        " control tasks have types in too few folds");
+        add_note(plan.note, cat(unusable, " of ", options.control_draws,
+                                " control tasks have types in too few folds"));
       }
     }
   }
-  if (count_different(plan.units) >= 2) {
-    std::vector<std::uint8_t> control = control_labels(plan.units, plan.labels, options.seed);
-    if (internal::missing_class(control, plan.folds, options.folds).empty()) {
-      plan.group_control = std::move(control);
-    }
+  if (!options.memorisation) return plan;
+  std::vector<std::uint8_t> control = control_labels(plan.units, plan.labels, options.seed);
+  if (internal::missing_class(control, plan.folds, options.folds).empty()) {
+    plan.rare_group_control = std::min(plan.rare, internal::rarest_units(control, plan.units));
+    plan.group_control = std::move(control);
+  } else {
+    add_note(plan.note, "no group-keyed control: a class of it lies in too few folds");
   }
   return plan;
 }
 
-// The nuisance-only probe: ridge on what co-occurs, as nested as the probe itself.
+// The nuisance-only probe: ridge on what co-occurs, as nested as the probe itself, on columns that
+// the training rows standardise. Where bins are cut is the one thing that all rows decide; it knows
+// no label.
 void score_nuisances(const ProbeDataset& dataset, ConceptPlan& plan,
                      const EvaluationOptions& options) {
   const at::Tensor design =
@@ -168,8 +265,10 @@ void score_nuisances(const ProbeDataset& dataset, ConceptPlan& plan,
                   .groups = plan.units,
                   .seed = options.seed};
   const auto n = static_cast<double>(plan.rows.size());
-  const NestedScores nested =
-      internal::nested_scores(RidgeFitter({1e-4 * n, 1e-2 * n, 1e-1 * n, n}), task);
+  const NestedScores nested = internal::nested_scores(
+      StandardisedFitter(
+          std::make_shared<RidgeFitter>(std::vector<double>{1e-4 * n, 1e-2 * n, 1e-1 * n, n})),
+      task);
   const std::span<const double> scores = row_of(nested.scores, 0);
   plan.nuisance_scores.assign(scores.begin(), scores.end());
   plan.nuisance_auroc = stats::auroc(scores, plan.labels);
@@ -186,7 +285,7 @@ EvaluationRow empty_row(const ConceptPlan& plan, const std::string& site) {
   row.units = count_different(plan.units);
   row.positive_units = with.size();
   for (Interval* interval : {&row.auroc, &row.auprc, &row.above_control, &row.above_nuisance,
-                             &row.learned, &row.above_best}) {
+                             &row.above_group_control, &row.learned, &row.above_best}) {
     *interval = no_interval();
   }
   for (double* value :
@@ -195,6 +294,7 @@ EvaluationRow empty_row(const ConceptPlan& plan, const std::string& site) {
         &row.equivalence_p, &row.p, &row.p_max_t, &row.condition}) {
     *value = kNaN;
   }
+  row.control_recurrence = plan.recurrence;
   row.note = plan.refusal;
   add_note(row.note, plan.note);
   return row;
@@ -222,19 +322,36 @@ double balanced_accuracy(std::span<const double> probabilities,
 // well.
 constexpr double kRepeatedError = 1.4142135623730951;
 
-void add_equivalence(EvaluationRow& row, const EvaluationOptions& options) {
-  const Interval& d = row.above_best;
-  if (!(d.standard_error > 0)) {
-    row.upper = d.estimate;
-    row.equivalence_p = kNaN;
-    add_note(row.note, "the difference to the baseline does not vary: no equivalence test");
-    return;
+// Note [The better of several baselines]
+// The better baseline is not known but found, and a bound of the difference to the one that
+// happened to be largest would be exceeded too often. The AUROC less the better baseline is the
+// smallest of its differences to all k of them, so that each one-sided bound at level alpha / k
+// bounds it, and the smallest of the bounds fails with probability alpha at most (Bonferroni).
+void add_equivalence(EvaluationRow& row, std::span<const Interval> differences,
+                     const EvaluationOptions& options) {
+  const double k = real(differences.size());
+  row.upper = std::numeric_limits<double>::infinity();
+  for (const Interval& d : differences) {
+    Interval wide = d;
+    wide.standard_error *= kRepeatedError;
+    if (!(wide.standard_error > 0)) {
+      if (d.estimate < row.upper) {
+        row.upper = d.estimate;
+        row.equivalence_p = kNaN;
+      }
+      continue;
+    }
+    const double p =
+        std::min(1.0, k * stats::tost_between(wide, -2, options.margin, options.alpha).p_upper);
+    const double upper =
+        d.estimate + stats::student_t_quantile(1 - options.alpha / k, d.df) * wide.standard_error;
+    if (!(upper < row.upper)) continue;
+    row.upper = upper;
+    row.equivalence_p = p;
   }
-  // a bootstrap interval has no t quantile; its standard error with the normal one stands in
-  Interval wide = d;
-  wide.standard_error *= kRepeatedError;
-  row.upper = d.estimate + stats::student_t_quantile(1 - options.alpha, d.df) * wide.standard_error;
-  row.equivalence_p = stats::tost_between(wide, -2, options.margin, options.alpha).p_upper;
+  if (std::isnan(row.equivalence_p)) {
+    add_note(row.note, "the difference to a baseline does not vary: no equivalence test");
+  }
 }
 
 /// Hold the nested scores of concepts that share rows, with where their tracks stand.
@@ -264,12 +381,22 @@ class Evaluator {
     out_.concepts = dataset.concepts();
     units_ = dataset.units(out_.level);
     out_.units = count_different(units_);
+    check_strata(dataset, out_.level, units_);
     const std::vector<std::uint32_t> folds = dataset.folds(options.folds, options.seed, out_.level);
     const std::vector<std::int64_t> types = dataset.types();
     if (types.empty()) {
       out_.notes.emplace_back(
           "no control task: there is no nuisance and no type to key it on; the AUROC stands "
           "against .5 and the nuisance-only probe");
+    } else if (options.control_draws == 0) {
+      out_.notes.emplace_back("no control task: control_draws = 0");
+    }
+    if (!options.memorisation) {
+      out_.notes.emplace_back("no group-keyed control: memorisation = false");
+    }
+    if (options.permutations == 0) {
+      out_.notes.emplace_back(
+          "no p: permutations = 0, and no cell is called encoded, which needs p_max_t <= alpha");
     }
     for (const std::string& name : out_.concepts) {
       plans_.push_back(plan_concept(dataset, name, units_, folds, types, options));
@@ -314,7 +441,12 @@ class Evaluator {
       for (const ConceptPlan& plan : plans_) refused.push_back(!plan.refusal.empty());
       internal::add_p_values(dataset_, options_, units_, refused, scores_, out_.rows, out_.notes);
       for (EvaluationRow& row : out_.rows) {
-        if (row.p_max_t > options_.alpha) row.encoded = false;
+        if (row.encoded && std::isnan(row.p_max_t)) {
+          add_note(row.note, cat("not called encoded: that needs p_max_t <= ", options_.alpha,
+                                 ", and there is no p",
+                                 options_.permutations == 0 ? " (permutations = 0)" : ""));
+        }
+        if (!(row.p_max_t <= options_.alpha)) row.encoded = false;
       }
       summarise();
     }
@@ -351,7 +483,7 @@ class Evaluator {
       out.first_control.push_back(task.tracks.size());
       task.tracks.insert(task.tracks.end(), plan.controls.begin(), plan.controls.end());
       out.group_control.push_back(SIZE_MAX);
-      if (plan.group_control.empty() || !options_.memorisation) continue;
+      if (plan.group_control.empty()) continue;
       out.group_control.back() = memory.tracks.size();
       task.tracks.push_back(plan.group_control);
       memory.tracks.push_back(plan.group_control);
@@ -382,6 +514,10 @@ class Evaluator {
       const std::vector<std::string> there = random_init_->sites();
       if (std::find(there.begin(), there.end(), name) != there.end()) {
         random = random_init_->site(name);
+      } else {
+        for (std::size_t c = 0; c < plans_.size(); ++c) {
+          add_note(out_.rows[begin + c].note, "random_init lacks this site");
+        }
       }
     }
     for (const auto& [known, members] : sharing_) {
@@ -389,7 +525,15 @@ class Evaluator {
       SiteScores untrained;
       if (random) untrained = naming(name, [&] { return score(*random, members, false); });
       for (std::size_t m = 0; m < members.size(); ++m) {
-        fill(out_.rows[begin + members[m]], found, m, random ? &untrained : nullptr);
+        EvaluationRow& row = out_.rows[begin + members[m]];
+        try {
+          fill(row, found, m, random ? &untrained : nullptr);
+        } catch (const Error& error) {  // an interval of this cell; the others stand
+          row.encoded = false;
+          row.upper = row.equivalence_p = kNaN;
+          add_note(row.note, cat("not all of ", row.concept_name, " at ", name,
+                                 " could be had: ", error.message()));
+        }
         const std::span<const double> own = row_of(found.nested.scores, m);
         if (kKeepsScores) scores_.back()[members[m]].assign(own.begin(), own.end());
         if (!options_.keep_scores) continue;
@@ -405,22 +549,25 @@ class Evaluator {
     const ConceptPlan& plan = plans_[found.members[m]];
     const std::span<const double> scores = row_of(found.nested.scores, m);
     const std::span<const double> probabilities = row_of(found.nested.probabilities, m);
-    row.auroc = stats::ranking_interval(scores, plan.labels, plan.units, ranking_);
-    stats::RankingOptions area = ranking_;
+    const stats::RankingOptions ranking = ranking_for(plan.rare);
+    // first what cannot fail, so that a cell whose intervals do keeps it
+    row.condition = found.nested.condition[m];
+    row.setting = internal::list_text(found.nested.settings[m]);
+    add_fit_notes(row, found, m);
+    row.auroc =
+        capped(stats::ranking_interval(scores, plan.labels, plan.units, ranking), plan.rare);
+    stats::RankingOptions area = ranking;
     area.measure = stats::RankingMeasure::auprc;
     if (area.method == stats::RankingMethod::influence) {
       area.method = stats::RankingMethod::jackknife;
     }
-    row.auprc = stats::ranking_interval(scores, plan.labels, plan.units, area);
+    row.auprc = capped(stats::ranking_interval(scores, plan.labels, plan.units, area), plan.rare);
     const stats::Calibration fit = stats::calibration(
         probabilities, plan.labels, std::min<std::size_t>(10, plan.labels.size()));
     row.log_loss = fit.log_loss;
     row.brier = fit.brier;
     row.ece = fit.ece;
     row.balanced_accuracy = balanced_accuracy(probabilities, plan.labels);
-    row.condition = found.nested.condition;
-    row.setting = internal::list_text(found.nested.settings[m]);
-    add_note(row.note, found.nested.note);
 
     const Interval* best = nullptr;
     double baseline = 0;
@@ -432,42 +579,82 @@ class Evaluator {
         control.emplace_back(own.begin(), own.end());
         row.control_auroc += stats::auroc(own, plan.controls[d]) / real(plan.controls.size());
       }
-      row.above_control = internal::control_difference(scores, plan.labels, control, plan.controls,
-                                                       plan.units, ranking_);
+      row.above_control =
+          capped(internal::control_difference(scores, plan.labels, control, plan.controls,
+                                              plan.units, ranking_for(plan.rare_control)),
+                 plan.rare_control);
       best = &row.above_control;
       baseline = row.control_auroc;
     }
     if (!plan.nuisance_scores.empty()) {
       row.nuisance_auroc = plan.nuisance_auroc;
-      row.above_nuisance = stats::ranking_difference(scores, plan.nuisance_scores, plan.labels,
-                                                     plan.units, ranking_);
+      row.above_nuisance = capped(
+          stats::ranking_difference(scores, plan.nuisance_scores, plan.labels, plan.units, ranking),
+          plan.rare);
       if (best == nullptr || row.nuisance_auroc > baseline) {
         best = &row.above_nuisance;
         baseline = row.nuisance_auroc;
       }
     }
-    if (best != nullptr && baseline >= 0.5) {
-      row.above_best = *best;
-    } else {  // no baseline may be worse than knowing nothing
-      row.above_best = row.auroc;
-      for (double* value : {&row.above_best.estimate, &row.above_best.low, &row.above_best.high}) {
-        *value -= 0.5;
-      }
-    }
-    add_equivalence(row, options_);
+    // no baseline may be worse than knowing nothing
+    Interval above_half = row.auroc;
+    for (double* value : {&above_half.estimate, &above_half.low, &above_half.high}) *value -= 0.5;
+    row.above_best = best != nullptr && baseline >= 0.5 ? *best : above_half;
+    std::vector<Interval> differences{above_half};
+    if (!plan.controls.empty()) differences.push_back(row.above_control);
+    if (!plan.nuisance_scores.empty()) differences.push_back(row.above_nuisance);
+    add_equivalence(row, differences, options_);
     row.encoded = row.auroc.low > 0.5 && (plan.controls.empty() || row.above_control.low > 0) &&
                   (plan.nuisance_scores.empty() || row.above_nuisance.low > 0);
     if (!found.group_control.empty() && found.group_control[m] != SIZE_MAX) {
       const std::size_t own = found.first_control[m] + plan.controls.size();
-      row.group_control_auroc = stats::auroc(row_of(found.nested.scores, own), plan.group_control);
+      const std::span<const double> control = row_of(found.nested.scores, own);
+      row.group_control_auroc = stats::auroc(control, plan.group_control);
+      row.above_group_control =
+          capped(internal::control_difference(
+                     scores, plan.labels, {{control.begin(), control.end()}}, {plan.group_control},
+                     plan.units, ranking_for(plan.rare_group_control)),
+                 plan.rare_group_control);
       if (found.memorised.scores.defined()) {
         row.memorisation_auroc = stats::auroc(
             row_of(found.memorised.scores, found.group_control[m]), plan.group_control);
+      } else {
+        add_note(row.note, "no memorisation: groups have too few rows to be dealt to three folds");
       }
     }
     if (untrained != nullptr) {
-      row.learned = stats::ranking_difference(scores, row_of(untrained->nested.scores, m),
-                                              plan.labels, plan.units, ranking_);
+      row.learned = capped(stats::ranking_difference(scores, row_of(untrained->nested.scores, m),
+                                                     plan.labels, plan.units, ranking),
+                           plan.rare);
+    }
+  }
+
+  // A bootstrap of few units of a class draws resamples without it.
+  stats::RankingOptions ranking_for(std::size_t rare) const {
+    stats::RankingOptions out = ranking_;
+    if (rare < kFewUnits && out.method != stats::RankingMethod::influence) {
+      out.method = stats::RankingMethod::jackknife;
+    }
+    return out;
+  }
+
+  // The units of the rarer class decide how well an AUROC's error is known.
+  static Interval capped(const Interval& interval, std::size_t rare) {
+    if (rare >= kFewUnits || !(interval.df > real(rare - 1))) return interval;
+    Interval out = stats::t_interval(interval.estimate, interval.standard_error, real(rare - 1),
+                                     interval.confidence);
+    out.clusters = interval.clusters;
+    out.method = interval.method;
+    return out;
+  }
+
+  void add_fit_notes(EvaluationRow& row, const SiteScores& found, std::size_t m) const {
+    const ConceptPlan& plan = plans_[found.members[m]];
+    for (const std::string& note : found.nested.notes[m]) add_note(row.note, note);
+    for (std::size_t d = 0; d < plan.controls.size(); ++d) {
+      for (const std::string& note : found.nested.notes[found.first_control[m] + d]) {
+        if (row.note.find(note) == std::string::npos) add_note(row.note, cat("control: ", note));
+      }
     }
   }
 
@@ -482,6 +669,7 @@ class Evaluator {
                          .upper = kNaN};
       if (plans_[c].refusal.empty()) {
         sum.upper = -1;
+        bool bounded = true;
         for (std::size_t s = 0; s < out_.sites.size(); ++s) {
           const EvaluationRow& row = out_.rows[s * plans_.size() + c];
           if (!(row.auroc.estimate <= sum.best_auroc)) {
@@ -490,8 +678,11 @@ class Evaluator {
           }
           if (!(row.p_max_t >= sum.p_max_t)) sum.p_max_t = row.p_max_t;
           sum.encoded_sites += row.encoded ? 1 : 0;
-          sum.upper = std::max(sum.upper, row.upper);
+          // a site without a bound leaves the largest unknown
+          if (row.upper > sum.upper) sum.upper = row.upper;
+          bounded = bounded && !std::isnan(row.upper);
         }
+        if (!bounded) sum.upper = kNaN;
         sum.not_encoded = sum.upper <= options_.margin && out_.complete;
         if (std::isfinite(sum.p_max_t)) {
           p.push_back(sum.p_max_t);
@@ -551,7 +742,11 @@ Evaluation evaluate(const ProbeDataset& dataset, const LogisticFitter& fitter,
                     const EvaluationOptions& options, const ProbeDataset* random_init) {
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
-  return Evaluator<LogisticFitter>(dataset, fitter, options, random_init).run();
+  LogisticOptions own = fitter.options();
+  own.refit = true;  // the outer fits are those on all rows
+  return Evaluator<LogisticFitter>(dataset, LogisticFitter(fitter.penalties(), own), options,
+                                   random_init)
+      .run();
 }
 
 }  // namespace tierod::probe

@@ -13,6 +13,9 @@ namespace tierod::internal {
 /// View the doubles of row `row` of a contiguous f64 matrix.
 std::span<const double> row_of(const at::Tensor& matrix, std::size_t row);
 
+/// Return in how many units the class lies that lies in fewer.
+std::size_t rarest_units(std::span<const std::uint8_t> labels, std::span<const std::int64_t> units);
+
 /// Return the paired difference of an AUROC and the mean AUROC of control tasks, whose labels are
 /// others but whose units are the same: a resample draws the same units for all.
 /// @param control_scores, control_labels  [draws][n]
@@ -23,7 +26,7 @@ stats::Interval control_difference(std::span<const double> scores,
                                    std::span<const std::int64_t> units,
                                    const stats::RankingOptions& options);
 
-/// Fill p, p_max_t, p_method of all rows [sites x concepts].
+/// Fill p, p_max_t, p_method of all rows [sites x concepts]; where there is none, `note` says why.
 /// @param refused  [concepts]
 /// @param scores   [sites][concepts][known rows] held out, of a probe that is not linear; empty for
 ///                 linear ones, whose p comes from permutations

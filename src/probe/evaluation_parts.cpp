@@ -1,12 +1,14 @@
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/mv.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "core/text_internal.h"
@@ -31,6 +33,13 @@ using stats::Interval;
 std::span<const double> row_of(const at::Tensor& matrix, std::size_t row) {
   const auto width = static_cast<std::size_t>(matrix.size(1));
   return {matrix.const_data_ptr<double>() + row * width, width};
+}
+
+std::size_t rarest_units(std::span<const std::uint8_t> labels,
+                         std::span<const std::int64_t> units) {
+  std::set<std::int64_t> of[2];
+  for (std::size_t i = 0; i < labels.size(); ++i) of[labels[i]].insert(units[i]);
+  return std::min(of[0].size(), of[1].size());
 }
 
 Interval control_difference(std::span<const double> scores, std::span<const std::uint8_t> labels,
@@ -89,7 +98,9 @@ struct Known {
   std::vector<std::size_t> rows;     // with a known label
   std::vector<std::int64_t> units;   // of these rows
   std::vector<std::uint8_t> labels;  // of these rows
-  bool constant = true;              // within units
+  std::vector<std::int64_t> strata;  // of these rows, 0, 1, ...; all 0 where there are none
+  std::size_t stratum_count = 1;
+  std::size_t mixed_units = 0;  // whose rows differ in label
 };
 
 Known known_of(const ProbeDataset& dataset, const std::string& name,
@@ -97,51 +108,113 @@ Known known_of(const ProbeDataset& dataset, const std::string& name,
   Known out;
   const std::span<const std::uint8_t> labels = dataset.labels(name);
   std::map<std::int64_t, std::uint8_t> first;
+  std::set<std::int64_t> mixed;
+  std::map<std::int64_t, std::int64_t> number;
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] == probe::kUnknownLabel) continue;
     out.rows.push_back(i);
     out.units.push_back(units[i]);
     out.labels.push_back(labels[i]);
-    if (first.emplace(units[i], labels[i]).first->second != labels[i]) out.constant = false;
+    if (first.emplace(units[i], labels[i]).first->second != labels[i]) mixed.insert(units[i]);
+    out.strata.push_back(dataset.strata().empty() ? 0 : dataset.strata()[i]);
+    number.emplace(out.strata.back(), 0);
   }
+  out.stratum_count = std::max<std::size_t>(number.size(), 1);
+  std::int64_t next = 0;
+  for (auto& [stratum, at] : number) at = next++;
+  for (std::int64_t& stratum : out.strata) stratum = number[stratum];
+  out.mixed_units = mixed.size();
   return out;
 }
 
-// The known rows [n, d], f64, and the cluster of each, int64.
-std::pair<at::Tensor, at::Tensor> known_rows(const at::Tensor& site, const Known& known,
-                                             const stats::Clusters& clusters) {
-  at::Tensor index = at::empty({static_cast<std::int64_t>(known.rows.size())}, at::kLong);
-  at::Tensor unit = at::empty_like(index);
-  auto* i = index.mutable_data_ptr<std::int64_t>();
-  auto* u = unit.mutable_data_ptr<std::int64_t>();
-  for (std::size_t r = 0; r < known.rows.size(); ++r) {
-    i[r] = static_cast<std::int64_t>(known.rows[r]);
-    u[r] = clusters.of_row()[r];
+void note_once(std::vector<std::string>& notes, const std::string& note) {
+  if (!note.empty() && std::find(notes.begin(), notes.end(), note) == notes.end()) {
+    notes.push_back(note);
   }
-  return {site.index_select(0, index.to(site.device())).to(at::kCPU, at::kDouble), unit};
+}
+
+/// Hold the p values of an evaluation as they are filled in.
+struct Sink {
+  std::vector<EvaluationRow>& rows;  // [sites x concepts]
+  std::vector<std::string>& notes;
+  std::size_t sites, concepts;
+
+  EvaluationRow& at(std::size_t site, std::size_t c) const { return rows[site * concepts + c]; }
+  void add(std::size_t c, const std::string& note) const {
+    for (std::size_t s = 0; s < sites; ++s) {
+      std::string& to = at(s, c).note;
+      to += cat(to.empty() ? "" : "; ", note);
+    }
+  }
+  void fill(std::size_t c, const stats::MaxT& adjusted, const char* method) const {
+    for (std::size_t s = 0; s < sites; ++s) {
+      EvaluationRow& row = at(s, c);
+      row.p = adjusted.p[s];
+      row.p_max_t = adjusted.single_step[s];
+      row.p_method = method;
+    }
+    note_once(notes, adjusted.note);
+  }
+};
+
+at::Tensor integers(std::span<const std::int64_t> values) {
+  at::Tensor out = at::empty({static_cast<std::int64_t>(values.size())}, at::kLong);
+  std::copy(values.begin(), values.end(), out.mutable_data_ptr<std::int64_t>());
+  return out;
+}
+
+/// The rows of a concept's known labels, by unit and by stratum.
+struct Places {
+  Places(const Known& known, const stats::Clusters& clusters)
+      : unit(at::empty({static_cast<std::int64_t>(known.rows.size())}, at::kLong)),
+        stratum(integers(known.strata)),
+        stratum_rows(at::zeros({static_cast<std::int64_t>(known.stratum_count), 1}, at::kDouble)) {
+    auto* u = unit.mutable_data_ptr<std::int64_t>();
+    for (const std::uint32_t cluster : clusters.of_row()) *u++ = cluster;
+    auto* n = stratum_rows.mutable_data_ptr<double>();
+    for (const std::int64_t s : known.strata) n[s] += 1;
+  }
+  // `values` [n, d] less the means of their strata
+  at::Tensor centred(const at::Tensor& values) const {
+    at::Tensor sums = at::zeros({stratum_rows.size(0), values.size(1)}, values.options());
+    sums.index_add_(0, stratum, values);
+    return values.sub(sums.div_(stratum_rows).index_select(0, stratum));
+  }
+  at::Tensor unit;          // int64 [n]
+  at::Tensor stratum;       // int64 [n]
+  at::Tensor stratum_rows;  // f64 [S, 1]
+};
+
+// The known rows [n, d], f64.
+at::Tensor known_rows(const at::Tensor& site, const Known& known) {
+  at::Tensor index = at::empty({static_cast<std::int64_t>(known.rows.size())}, at::kLong);
+  auto* i = index.mutable_data_ptr<std::int64_t>();
+  for (const std::size_t row : known.rows) *i++ = static_cast<std::int64_t>(row);
+  return site.index_select(0, index.to(site.device())).to(at::kCPU, at::kDouble);
 }
 
 // The statistics of both tests are mean differences, which a few columns of huge variance would
 // drown. So rows are whitened first, on columns of variance 1 and with the correlations shrunk by a
 // tenth; labels play no part in it, and so permuting them stays fair. A mean difference of whitened
-// rows is what ridge and discriminant analysis read.
-at::Tensor whitened(const at::Tensor& rows) {
+// rows is what ridge and discriminant analysis read. Both are taken within strata, whose
+// differences neither test may use.
+at::Tensor whitened(const at::Tensor& rows, const Places& places) {
   const auto n = static_cast<double>(rows.size(0));
-  const at::Tensor centred = rows.sub(rows.mean(0));
+  const at::Tensor centred = places.centred(rows);
   const at::Tensor variance = centred.square().mean(0);
-  const at::Tensor alive = variance.gt(rows.mean(0).square().mul(1e-24).add(1e-300));
+  const at::Tensor alive = variance.gt(rows.square().mean(0).mul(1e-24).add(1e-300));
   const at::Tensor x = centred.mul(variance.clamp_min(1e-300).rsqrt().mul(alive));
   const auto [values, vectors] = at::linalg_eigh(at::mm(x.t(), x).div(n));
   return at::mm(x, vectors).mul(values.clamp_min(0).mul(0.9).add(0.1).rsqrt());
 }
 
 // Means [G, d] of the rows of each unit, f64.
-at::Tensor unit_means(const at::Tensor& site, const Known& known, const stats::Clusters& clusters) {
-  const auto [raw, unit] = known_rows(site, known, clusters);
-  const at::Tensor rows = whitened(raw);
+at::Tensor unit_means(const at::Tensor& site, const Known& known, const Places& places,
+                      const stats::Clusters& clusters) {
+  const at::Tensor rows = whitened(known_rows(site, known), places);
   at::Tensor sums =
       at::zeros({static_cast<std::int64_t>(clusters.size()), site.size(1)}, rows.options());
-  sums.index_add_(0, unit, rows);
+  sums.index_add_(0, places.unit, rows);
   at::Tensor counts = at::empty({sums.size(0), 1}, rows.options());
   auto* c = counts.mutable_data_ptr<double>();
   for (std::size_t g = 0; g < clusters.size(); ++g) c[g] = real(clusters.counts()[g]);
@@ -150,18 +223,27 @@ at::Tensor unit_means(const at::Tensor& site, const Known& known, const stats::C
 
 // Note [Sign flips of a quadratic form]
 // Where labels vary within groups there is nothing whole to permute. A group's cross-covariance
-// u_g = sum over its rows of (z - mean z)(x - mean x) has expectation 0 when labels and activations
-// are independent, whatever goes on within the group, and T = sum_{g != h} u_g'u_h collects what
-// different groups agree on. Flipping the sign of whole groups' u_g gives its null distribution
-// (the wild bootstrap of degenerate U-statistics, Dehling & Mikosch 1994). The scale sqrt(2 sum_{g
-// != h} (u_g'u_h)^2) is the same under every flip and puts sites on one footing. Flipping the
-// contributions to a cross-validated AUROC instead would be wrong: without signal two groups repeat
-// each other's error, since each is scored by a probe that saw the other's label.
-void sign_flip(const ProbeDataset& dataset, const EvaluationOptions& options, std::size_t concepts,
-               std::size_t c, std::size_t sites, const Known& known,
-               std::vector<EvaluationRow>& rows, std::vector<std::string>& notes) {
+// u_g = sum over its rows of (z - mean z)(x - mean x), with the means of its stratum, has
+// expectation 0 when labels and activations are independent within strata, whatever goes on within
+// the group, and T = sum_{g != h} u_g'u_h collects what different groups agree on. With the means
+// of all rows u_g would have the sign of what strata differ in, in each group alike. Flipping the
+// signs of whole groups gives the null distribution of T (the wild bootstrap of degenerate
+// U-statistics, Dehling & Mikosch 1994).
+//
+// The means are of the same rows, which ties groups of a stratum to each other: E T is not 0 but of
+// the order of trace(cov x) var z. So what is flipped is the centred label, and it is centred
+// again: u*_g = s_g u_g - m X_g, with X_g the sum of the group's centred rows and m the mean in the
+// stratum of the flipped labels. The sum of the u*_g is still sum_g s_g u_g, as X sums to 0.
+//
+// The scale sqrt(2 sum_{g != h} (u_g'u_h)^2) is the same under every flip and puts sites on one
+// footing. Flipping the contributions to a cross-validated AUROC instead would be wrong: without
+// signal two groups repeat each other's error, since each is scored by a probe that saw the other's
+// label.
+void sign_flip(const ProbeDataset& dataset, const EvaluationOptions& options, std::size_t c,
+               const Known& known, const Sink& sink) {
   const std::size_t rounds = options.permutations;
   const stats::Clusters clusters(known.units, 2, "probe.evaluate");
+  const Places places(known, clusters);
   const auto groups = static_cast<std::int64_t>(clusters.size());
   const CounterRandom random(options.seed, "probe.sign_flip");
   at::Tensor signs = at::empty({static_cast<std::int64_t>(rounds) + 1, groups}, at::kDouble);
@@ -172,65 +254,110 @@ void sign_flip(const ProbeDataset& dataset, const EvaluationOptions& options, st
       *sign++ = flip ? -1 : 1;
     }
   }
-  double mean = 0;
-  for (const std::uint8_t y : known.labels) mean += y / real(known.labels.size());
   at::Tensor z = at::empty({static_cast<std::int64_t>(known.rows.size()), 1}, at::kDouble);
+  std::copy(known.labels.begin(), known.labels.end(), z.mutable_data_ptr<double>());
+  z = places.centred(z);
+  at::Tensor of_group = at::zeros({groups, 1}, z.options());  // sums of centred labels
+  of_group.index_add_(0, places.unit, z);
+  at::Tensor member = at::zeros({groups, places.stratum_rows.size(0)}, z.options());
+  auto* m = member.mutable_data_ptr<double>();
   for (std::size_t r = 0; r < known.rows.size(); ++r) {
-    z.mutable_data_ptr<double>()[r] = known.labels[r] - mean;
+    m[clusters.of_row()[r] * known.stratum_count + static_cast<std::size_t>(known.strata[r])] = 1;
   }
-  std::vector<double> observed(sites), permuted(rounds * sites);
-  for (std::size_t s = 0; s < sites; ++s) {
-    const auto [x, unit] = known_rows(dataset.site(rows[s * concepts].site), known, clusters);
-    at::Tensor u = at::zeros({groups, x.size(1)}, x.options());
-    u.index_add_(0, unit, whitened(x).mul_(z));
+  // [B + 1, G] mean of the flipped labels in the group's stratum
+  const at::Tensor means =
+      at::mm(at::mm(signs.mul(of_group.t()), member).div_(places.stratum_rows.t()), member.t());
+  std::vector<double> observed(sink.sites), permuted(rounds * sink.sites);
+  for (std::size_t s = 0; s < sink.sites; ++s) {
+    const at::Tensor x = whitened(known_rows(dataset.site(sink.at(s, c).site), known), places);
+    at::Tensor sums = at::zeros({groups, x.size(1)}, x.options());
+    sums.index_add_(0, places.unit, x);
+    at::Tensor u = at::zeros_like(sums);
+    u.index_add_(0, places.unit, x.mul(z));
     at::Tensor kernel = at::mm(u, u.t());
     kernel.diagonal().zero_();
     const double scale = std::sqrt(2 * kernel.square().sum().item<double>());
-    const at::Tensor forms = at::mm(signs, kernel).mul_(signs).sum(1);
+    at::Tensor forms = at::mm(signs, kernel).mul_(signs).sum(1);
+    forms.add_(at::mv(signs.mul(means), u.mul(sums).sum(1)), 2);
+    forms.sub_(at::mv(means.square(), sums.square().sum(1)));
     const auto* t = forms.const_data_ptr<double>();
     observed[s] = scale > 0 ? t[0] / scale : 0;
     for (std::size_t b = 0; b < rounds; ++b) {
-      permuted[b * sites + s] = scale > 0 ? t[b + 1] / scale : 0;
+      permuted[b * sink.sites + s] = scale > 0 ? t[b + 1] / scale : 0;
     }
   }
-  const stats::MaxT adjusted = stats::max_t(observed, permuted, options.alpha);
-  for (std::size_t s = 0; s < sites; ++s) {
-    EvaluationRow& row = rows[s * concepts + c];
-    row.p = adjusted.p[s];
-    row.p_max_t = adjusted.single_step[s];
-    row.p_method = "sign flip";
+  sink.fill(c, stats::max_t(observed, permuted, options.alpha), "sign flip");
+  sink.add(c, cat("labels vary within ", known.mixed_units, " of ", clusters.size(),
+                  " units: p by sign flips, not by permutation of whole units"));
+}
+
+// Contributions [G] to (AUROC - .5), with mean the estimate itself. Only pairs of one stratum
+// count, since a pair of two strata tells what strata differ in: the AUROCs of the strata with
+// weights n1 n0 / (n1 + n0) (van Elteren 1960). Empty if no stratum has both classes.
+std::vector<double> above_half(std::span<const double> scores, const Known& known,
+                               const stats::Clusters& clusters) {
+  std::vector<double> out(clusters.size());
+  double total = 0;
+  for (std::size_t s = 0; s < known.stratum_count; ++s) {
+    std::vector<double> own;
+    std::vector<std::uint8_t> labels;
+    std::vector<std::int64_t> units;
+    std::set<std::uint32_t> places;
+    double ones = 0;
+    for (std::size_t r = 0; r < known.rows.size(); ++r) {
+      if (known.strata[r] != static_cast<std::int64_t>(s)) continue;
+      own.push_back(scores[r]);
+      labels.push_back(known.labels[r]);
+      units.push_back(known.units[r]);
+      places.insert(clusters.of_row()[r]);
+      ones += known.labels[r];
+    }
+    const double weight = ones * (real(own.size()) - ones) / real(own.size());
+    if (!(weight > 0)) continue;
+    total += weight;
+    stats::Influence u;
+    if (places.size() > 1) {
+      u = stats::auroc_influence(own, labels, units);
+    } else {
+      u = {.estimate = stats::auroc(own, labels), .contributions = {0}};
+    }
+    const double share = weight * real(out.size()) / real(places.size());
+    auto contribution = u.contributions.begin();
+    for (const std::uint32_t g : places) out[g] = share * (*contribution++ + u.estimate - 0.5);
   }
-  if (!adjusted.note.empty() &&
-      std::find(notes.begin(), notes.end(), adjusted.note) == notes.end()) {
-    notes.push_back(adjusted.note);
-  }
+  if (!(total > 0)) return {};
+  for (double& v : out) v /= total;
+  return out;
 }
 
 // A probe that is not linear has no fits to spare for permutations. Its held-out scores give a p
 // all the same: the t of (AUROC - .5) with twice the variance (Note [The error of a cross-validated
 // AUROC]) against sign flips of whole groups' contributions, the same flips at all sites.
-void held_out(const EvaluationOptions& options, std::size_t concepts, std::size_t c,
+void held_out(const EvaluationOptions& options, std::size_t c,
               const std::vector<std::vector<std::vector<double>>>& scores, const Known& known,
-              std::vector<EvaluationRow>& rows, std::vector<std::string>& notes) {
+              const Sink& sink) {
   const std::size_t sites = scores.size(), rounds = options.permutations;
+  const stats::Clusters clusters(known.units, 2, "probe.evaluate");
+  const std::size_t groups = clusters.size();
   std::vector<std::vector<double>> moved(sites);
   std::vector<double> observed(sites), permuted(rounds * sites), squares(sites);
-  std::size_t groups = 0;
   const auto t_of = [](double sum, double square, double g) {
     const double variance = (square - sum * sum / g) / (g - 1);
     return variance > 0 ? sum / std::sqrt(variance * g) : 0;
   };
   for (std::size_t s = 0; s < sites; ++s) {
-    stats::Influence u = stats::auroc_influence(scores[s][c], known.labels, known.units);
-    groups = u.contributions.size();
+    moved[s] = above_half(scores[s][c], known, clusters);
+    if (moved[s].empty()) {
+      sink.add(c, cat("no p for ", sink.at(0, c).concept_name,
+                      ": no stratum has both classes, so that it cannot be told from the strata"));
+      return;
+    }
     double sum = 0;
-    for (double& v : u.contributions) {
-      v += u.estimate - 0.5;
+    for (const double v : moved[s]) {
       sum += v;
       squares[s] += v * v;
     }
     observed[s] = t_of(sum, squares[s], real(groups)) / std::sqrt(2.0);
-    moved[s] = std::move(u.contributions);
   }
   const CounterRandom random(options.seed, "probe.sign_flip");
   std::vector<double> signs(groups);
@@ -244,16 +371,83 @@ void held_out(const EvaluationOptions& options, std::size_t concepts, std::size_
       permuted[b * sites + s] = t_of(sum, squares[s], real(groups));
     }
   }
-  const stats::MaxT adjusted = stats::max_t(observed, permuted, options.alpha);
-  for (std::size_t s = 0; s < sites; ++s) {
-    EvaluationRow& row = rows[s * concepts + c];
-    row.p = adjusted.p[s];
-    row.p_max_t = adjusted.single_step[s];
-    row.p_method = "held-out scores";
+  sink.fill(c, stats::max_t(observed, permuted, options.alpha), "held-out scores");
+}
+
+/// Concepts that share their known rows, and the folds of the cross-fitted statistic.
+struct Together {
+  std::vector<std::size_t> members;
+  std::size_t folds = 0;
+};
+
+// Permute whole units. Concepts of one call share one Gram matrix a site; one that cannot be
+// permuted must not take the p of the others away, and is then tried alone.
+void permute(const ProbeDataset& dataset, const EvaluationOptions& options, const Together& group,
+             const std::vector<Known>& known, const Sink& sink) {
+  const Known& first = known[group.members[0]];
+  const stats::Clusters clusters(first.units, 2, "probe.evaluate");
+  const Places places(first, clusters);
+  const std::size_t count = group.members.size();
+  std::vector<std::uint8_t> labels(clusters.size() * count);
+  std::vector<std::int64_t> strata(clusters.size());
+  for (std::size_t r = 0; r < first.rows.size(); ++r) {
+    const std::size_t g = clusters.of_row()[r];
+    strata[g] = first.strata[r];
+    for (std::size_t m = 0; m < count; ++m) {
+      labels[g * count + m] = known[group.members[m]].labels[r];
+    }
   }
-  if (!adjusted.note.empty() &&
-      std::find(notes.begin(), notes.end(), adjusted.note) == notes.end()) {
-    notes.push_back(adjusted.note);
+  std::vector<at::Tensor> means;
+  std::vector<std::size_t> alive;  // sites
+  for (std::size_t s = 0; s < sink.sites; ++s) {
+    at::Tensor site =
+        unit_means(dataset.site(sink.at(s, group.members[0]).site), first, places, clusters);
+    if (!site.ne(site[0]).any().item<bool>()) {  // its statistic is 0 under every permutation
+      for (const std::size_t c : group.members) {
+        EvaluationRow& row = sink.at(s, c);
+        row.p = row.p_max_t = 1;
+        row.p_method = "permutation";
+        row.note += cat(row.note.empty() ? "" : "; ", "the activations do not vary between units",
+                        first.stratum_count > 1 ? " of a stratum" : "", ": p is 1");
+      }
+      continue;
+    }
+    alive.push_back(s);
+    means.push_back(std::move(site));
+  }
+  if (alive.empty()) return;
+  const auto test = [&](const std::vector<std::size_t>& members,
+                        std::span<const std::uint8_t> of_units) {
+    const stats::SiteMaxT map = stats::site_max_t(means, of_units, strata,
+                                                  {.permutations = options.permutations,
+                                                   .folds = group.folds,
+                                                   .seed = options.seed,
+                                                   .alpha = options.alpha});
+    for (std::size_t s = 0; s < alive.size(); ++s) {
+      for (std::size_t m = 0; m < members.size(); ++m) {
+        EvaluationRow& row = sink.at(alive[s], members[m]);
+        row.p = map.p[s * members.size() + m];
+        row.p_max_t = map.single_step[s * members.size() + m];
+        row.p_method = "permutation";
+      }
+    }
+    note_once(sink.notes, map.note);
+  };
+  if (count > 1) {
+    try {
+      return test(group.members, labels);
+    } catch (const Error&) {  // of one concept: which one, and why, is told below
+    }
+  }
+  for (std::size_t m = 0; m < count; ++m) {
+    std::vector<std::uint8_t> own(clusters.size());
+    for (std::size_t g = 0; g < own.size(); ++g) own[g] = labels[g * count + m];
+    try {
+      test({group.members[m]}, own);
+    } catch (const Error& error) {
+      sink.add(group.members[m],
+               cat("no p for ", sink.at(0, group.members[m]).concept_name, ": ", error.message()));
+    }
   }
 }
 
@@ -265,64 +459,31 @@ void add_p_values(const ProbeDataset& dataset, const EvaluationOptions& options,
                   std::vector<EvaluationRow>& rows, std::vector<std::string>& notes) {
   if (options.permutations == 0) return;
   const std::vector<std::string> concepts = dataset.concepts();
-  const std::size_t sites = rows.size() / concepts.size();
-  // concepts that share their known rows go through one call, which builds one Gram matrix a site
-  std::map<std::vector<std::size_t>, std::vector<std::size_t>> together;
+  const Sink sink{rows, notes, rows.size() / concepts.size(), concepts.size()};
+  std::map<std::pair<std::vector<std::size_t>, std::size_t>, Together> together;
   std::vector<Known> known;
   for (std::size_t c = 0; c < concepts.size(); ++c) {
     known.push_back(known_of(dataset, concepts[c], units));
     if (refused[c]) continue;
     if (!scores.empty()) {
-      held_out(options, concepts.size(), c, scores, known[c], rows, notes);
-    } else if (known[c].constant) {
-      together[known[c].rows].push_back(c);
-    } else {
-      sign_flip(dataset, options, concepts.size(), c, sites, known[c], rows, notes);
-    }
-  }
-  for (const auto& [known_rows, members] : together) {
-    const Known& first = known[members[0]];
-    const stats::Clusters clusters(first.units, 2, "probe.evaluate");
-    std::vector<std::uint8_t> labels(clusters.size() * members.size());
-    for (std::size_t m = 0; m < members.size(); ++m) {
-      for (std::size_t r = 0; r < known_rows.size(); ++r) {
-        labels[clusters.of_row()[r] * members.size() + m] = known[members[m]].labels[r];
-      }
-    }
-    std::vector<std::int64_t> strata;
-    if (!dataset.strata().empty()) {
-      strata.resize(clusters.size());
-      for (std::size_t r = 0; r < known_rows.size(); ++r) {
-        strata[clusters.of_row()[r]] = dataset.strata()[known_rows[r]];
-      }
-    }
-    std::vector<at::Tensor> means;
-    for (std::size_t s = 0; s < sites; ++s) {
-      means.push_back(unit_means(dataset.site(rows[s * concepts.size()].site), first, clusters));
-    }
-    stats::SiteMaxT map;
-    try {
-      map = stats::site_max_t(means, labels, strata,
-                              {.permutations = options.permutations,
-                               .folds = options.folds,
-                               .seed = options.seed,
-                               .alpha = options.alpha});
-    } catch (const Error& error) {  // no permutation to be had: told, and the p stays NaN
-      notes.push_back(cat("no permutation p: ", error.message()));
+      held_out(options, c, scores, known[c], sink);
       continue;
     }
-    for (std::size_t s = 0; s < sites; ++s) {
-      for (std::size_t m = 0; m < members.size(); ++m) {
-        EvaluationRow& row = rows[s * concepts.size() + members[m]];
-        row.p = map.p[s * members.size() + m];
-        row.p_max_t = map.single_step[s * members.size() + m];
-        row.p_method = "permutation";
-      }
+    if (known[c].mixed_units > 0) {
+      sign_flip(dataset, options, c, known[c], sink);
+      continue;
     }
-    if (!map.note.empty() && std::find(notes.begin(), notes.end(), map.note) == notes.end()) {
-      notes.push_back(map.note);
+    // every fold of the statistic needs a unit of each class
+    const std::size_t rare = rarest_units(known[c].labels, known[c].units);
+    const std::size_t folds = std::min(options.folds, rare);
+    if (folds < options.folds) {
+      sink.add(c, cat("its rarer class lies in ", rare, " units: p with ", folds, " folds"));
     }
+    Together& group = together[{known[c].rows, folds}];
+    group.members.push_back(c);
+    group.folds = folds;
   }
+  for (const auto& [key, group] : together) permute(dataset, options, group, known, sink);
 }
 
 }  // namespace tierod::internal

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -63,6 +64,8 @@ NestedScores empty_scores(const NestedTask& task) {
   out.scores = at::empty({length(task.tracks.size()), n}, at::kDouble);
   out.probabilities = at::empty({length(task.calibrated), n}, at::kDouble);
   out.settings.assign(task.tracks.size(), std::vector<std::size_t>(task.fold_count));
+  out.condition.assign(task.tracks.size(), std::numeric_limits<double>::quiet_NaN());
+  out.notes.resize(task.tracks.size());
   return out;
 }
 
@@ -80,10 +83,13 @@ LinearFits standardised(LinearFits fits, const TrainingStatistics& training) {
   return fits;
 }
 
-void keep_report(NestedScores& out, const LinearFits& fits) {
-  for (const probe::FitReport& report : fits.reports) {
-    out.condition = std::max(out.condition, report.condition);
-    if (out.note.empty()) out.note = report.note;
+// Keep what the fit of a track under its chosen setting had to say, and of no other.
+void keep_report(NestedScores& out, std::size_t track, const probe::FitReport& report) {
+  double& worst = out.condition[track];
+  if (std::isnan(worst) || report.condition > worst) worst = report.condition;
+  std::vector<std::string>& notes = out.notes[track];
+  if (!report.note.empty() && std::find(notes.begin(), notes.end(), report.note) == notes.end()) {
+    notes.push_back(report.note);
   }
 }
 
@@ -145,7 +151,6 @@ NestedScores nested_linear(const NestedTask& task, const FitsWithout& fits_witho
   for (std::size_t k = 0; k < folds; ++k) {
     const OuterFits fits = fits_without(k, training);
     const LinearFits& outer = fits.outer;
-    keep_report(out, outer);
     const auto settings = static_cast<std::size_t>(outer.weights.size(0));
     const std::size_t rest = task.folds.size() - layout.of_fold[k].size();
     std::vector<Platt> curves(task.calibrated);
@@ -179,6 +184,8 @@ NestedScores nested_linear(const NestedTask& task, const FitsWithout& fits_witho
       const std::int64_t p = length(out.settings[t][k]), c = length(t);
       weights.push_back(outer.weights[p][c]);
       intercepts.push_back(outer.intercepts[p][c]);
+      const std::size_t report = out.settings[t][k] * tracks + t;
+      if (report < outer.reports.size()) keep_report(out, t, outer.reports[report]);
     }
     const at::Tensor scores = at::matmul(at::stack(weights), rows[k].t())
                                   .add_(at::stack(intercepts).unsqueeze(1));  // [C, m]
@@ -247,6 +254,10 @@ NestedScores nested_scores(const probe::LogisticFitter& fitter, const NestedTask
                              .to(at::kFloat);
     const auto unscaled = [&](LinearFits fits, const TrainingStatistics& statistics) {
       fits.weights = fits.weights.mul(scale);
+      // iterations solve with no matrix whose condition could be told
+      for (probe::FitReport& report : fits.reports) {
+        report.condition = std::numeric_limits<double>::quiet_NaN();
+      }
       return standardised(std::move(fits), statistics);
     };
     OuterFits out{.outer = {}, .inner = std::vector<LinearFits>(task.fold_count)};

@@ -41,8 +41,8 @@ struct NestedScores {
   at::Tensor scores;                               ///< f64 [T, n], held out, on a common scale
   at::Tensor probabilities;                        ///< f64 [calibrated, n]
   std::vector<std::vector<std::size_t>> settings;  ///< [T][K] chosen
-  double condition = 1;                            ///< worst of the outer fits
-  std::string note;                                ///< of the outer fits; empty where there is none
+  std::vector<double> condition;                   ///< [T] worst of the chosen outer fits, or NaN
+  std::vector<std::vector<std::string>> notes;     ///< [T] different ones of the chosen outer fits
 };
 
 /// Tell whether each class of `labels` is left when any two folds are taken away (one, if there are

@@ -57,11 +57,20 @@ std::vector<std::int64_t> ProbeDataset::units(std::string_view level) const {
       forest.join(first_of_twin.emplace(twins_[i], i).first->second, i);
     }
   }
-  std::map<std::size_t, std::int64_t> number;
+  // Numbered by their smallest group, not by their first row: whatever is dealt or drawn at random
+  // by unit is then the same in any order of the rows.
+  std::map<std::size_t, std::int64_t> smallest;
+  for (std::size_t i = 0; i < rows(); ++i) {
+    std::int64_t& group = smallest.emplace(forest.root(i), groups_[i]).first->second;
+    group = std::min(group, groups_[i]);
+  }
+  std::vector<std::int64_t> order;
+  for (const auto& [root, group] : smallest) order.push_back(group);
+  std::sort(order.begin(), order.end());
   std::vector<std::int64_t> out;
   for (std::size_t i = 0; i < rows(); ++i) {
-    out.push_back(
-        number.emplace(forest.root(i), static_cast<std::int64_t>(number.size())).first->second);
+    const std::int64_t group = smallest[forest.root(i)];
+    out.push_back(std::lower_bound(order.begin(), order.end(), group) - order.begin());
   }
   return out;
 }

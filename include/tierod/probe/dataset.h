@@ -129,7 +129,7 @@ class TIEROD_API ProbeDataset {
   std::vector<std::string> levels() const;
   /// Return the highest level with at least `least` units, else the lowest.
   std::string level(std::size_t least = 40) const;
-  /// Return the unit [n] of each row at a level, numbered by their first row.
+  /// Return the unit [n] of each row at a level, numbered by their smallest group.
   /// @throws InvalidArgument if there is no such level.
   std::vector<std::int64_t> units(std::string_view level) const;
 

@@ -26,7 +26,9 @@ struct TIEROD_API EvaluationOptions {
   std::size_t least_units = 40;
   double confidence = 0.95;
   /// Of the intervals: automatic is a BCa bootstrap from 30 units on and a jackknife t interval
-  /// below; `influence` costs next to nothing.
+  /// below; `influence` costs next to nothing. With fewer than 10 units of a class bootstraps give
+  /// way to the jackknife, and t intervals have one degree of freedom less than that class has
+  /// units.
   stats::RankingMethod interval = stats::RankingMethod::automatic;
   std::size_t replicates = 2000;
   /// Draws of the type-keyed control task, over which its AUROC is averaged.
@@ -63,26 +65,33 @@ struct TIEROD_API EvaluationRow {
   double brier = 0;
   double ece = 0;  ///< bins of equal mass
 
-  double control_auroc = 0;        ///< of the type-keyed control task, mean over draws
-  stats::Interval above_control;   ///< paired difference to it ("selectivity")
-  double nuisance_auroc = 0;       ///< of the nuisance-only probe
-  stats::Interval above_nuisance;  ///< paired difference to it
-  double group_control_auroc = 0;  ///< of the group-keyed control task, .5 by construction
-  double memorisation_auroc = 0;   ///< the same under row-wise folds: capacity to memorise
-  stats::Interval learned;         ///< paired difference to random initialisation
-  stats::Interval above_best;      ///< to the better of the baselines there are, else to .5
-  /// One-sided upper bound of it at level alpha, with twice the variance: without signal, held-out
+  double control_auroc = 0;  ///< of the type-keyed control task, mean over draws
+  /// Share of rows whose type occurs in another fold. Below a half the control task would be chance
+  /// by construction, and there is none.
+  double control_recurrence = 0;
+  stats::Interval above_control;        ///< paired difference to it ("selectivity")
+  double nuisance_auroc = 0;            ///< of the nuisance-only probe
+  stats::Interval above_nuisance;       ///< paired difference to it
+  double group_control_auroc = 0;       ///< of the group-keyed control task, .5 by construction
+  stats::Interval above_group_control;  ///< paired difference to it
+  double memorisation_auroc = 0;        ///< the same under row-wise folds: capacity to memorise
+  stats::Interval learned;              ///< paired difference to random initialisation
+  stats::Interval above_best;           ///< to the better of the baselines there are, else to .5
+  /// One-sided upper bound at level alpha of the AUROC less the better of all baselines and .5: the
+  /// smallest of the bounds of its differences to the k of them, each at level alpha / k, since
+  /// which is better is not known beforehand. With twice the variance: without signal, held-out
   /// scores of different folds repeat each other's error.
   double upper = 0;
-  double equivalence_p = 1;  ///< of "less than `margin` above the better baseline"
+  double equivalence_p = 1;  ///< of "less than `margin` above the better baseline", likewise
 
   double p = 1;          ///< of "labels and activations are independent", this cell alone
   double p_max_t = 1;    ///< adjusted over the sites of the concept
   std::string p_method;  ///< "permutation" of whole groups, "sign flip", "held-out scores"
   std::string setting;   ///< index of the setting chosen in each fold, as text
-  double condition = 1;  ///< worst of the fits
+  double condition =
+      1;  ///< worst of the fits under the chosen settings; NaN where none was computed
   /// Lower bounds of `above_control` and `above_nuisance` (those there are) are above 0, that of
-  /// the AUROC above .5, and p_max_t <= alpha.
+  /// the AUROC above .5, and p_max_t <= alpha. Without a p nothing is encoded.
   bool encoded = false;
   std::string note;
 };
@@ -125,19 +134,26 @@ struct TIEROD_API Evaluation {
 /// over sites.
 ///
 /// A concept with too few units of a class for the folds, or none left in a training part, is
-/// refused: its rows are NaN with a note.
+/// refused: its rows are NaN with a note. What only one cell lacks (an interval, a p) is NaN in
+/// that cell with a note.
+///
+/// The nuisance-only probe is fitted like any other; only the cuts of binned nuisances are those of
+/// all rows. Nothing depends on the order of the rows but `memorisation_auroc`, whose folds deal a
+/// unit's rows in turn.
 ///
 /// The p of a linear probe tests mean differences of rows that were whitened without labels. For a
 /// concept that is constant within groups whole groups are permuted within strata
 /// (`stats::site_max_t`, on group means); for one that varies within groups the signs of whole
 /// groups' cross-covariances of labels and activations are flipped, the same flips at all sites.
-/// The p of another probe comes from its held-out scores, with twice the variance.
+/// The p of another probe comes from its held-out scores, with twice the variance. With strata both
+/// centre and compare within strata.
 ///
 /// @param random_init  the same rows and site names under a randomly initialised network, for
-///                     `learned`
-/// @throws InvalidArgument without site or concept, with fewer units than folds, if random_init has
-///         other rows, or on options outside their range; NumericalError naming the site where a
-///         fit fails or a row is not finite.
+///                     `learned`; groups and the labels of concepts it has are compared
+/// @throws InvalidArgument without site or concept, with fewer units than folds, if a unit lies in
+///         two strata (named), if random_init has other rows, groups or labels, or on options
+///         outside their range; NumericalError naming the site where a fit fails or a row is not
+///         finite.
 TIEROD_API Evaluation evaluate(const ProbeDataset& dataset, const LinearFitter& fitter,
                                const EvaluationOptions& options = {},
                                const ProbeDataset* random_init = nullptr);

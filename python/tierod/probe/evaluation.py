@@ -144,10 +144,12 @@ class Evaluation:
             "brier",
             "ece",
             "control_auroc",
+            "control_recurrence",
             "above_control",
             "nuisance_auroc",
             "above_nuisance",
             "group_control_auroc",
+            "above_group_control",
             "memorisation_auroc",
             "learned",
             "above_best",
@@ -240,12 +242,14 @@ def evaluate(
         memorisation: also fit random labels of groups under row-wise folds.
         concepts_as_nuisances: let the nuisance-only probe see the other concepts' labels.
         margin: "not encoded" means less than so much above the better baseline.
-        permutations: 0 leaves the p values out.
-        random_init: the same rows and sites under a randomly initialised network, for `learned`.
+        permutations: 0 leaves the p values out; no cell is then called encoded.
+        random_init: the same rows and sites under a randomly initialised network, for `learned`; groups
+            and labels must be the same.
         progress: called with (sites done, sites, "sites"); False stops.
 
     Raises:
-        InvalidArgument: no site or concept, fewer units than folds, options out of range.
+        InvalidArgument: no site or concept, fewer units than folds, a unit in two strata, another
+            random_init, options out of range.
         NumericalError: a fit fails; the site is named.
     """
     options = _core.EvaluationOptions()

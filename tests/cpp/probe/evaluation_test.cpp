@@ -134,6 +134,29 @@ TEST(Evaluation, RefusesAConceptWithTooFewGroupsAndGoesOn) {
             std::string::npos);
 }
 
+TEST(Evaluation, RefitsALogisticProbeThatWasToldNotTo) {
+  const ProbeDataset data = dataset();
+  const Evaluation want = evaluate(data, LogisticFitter({1}, {.refit = true}), kQuick);
+  const Evaluation got = evaluate(data, LogisticFitter({1}, {.refit = false}), kQuick);
+  EXPECT_TRUE(at::allclose(got.scores, want.scores, 0, 0));
+}
+
+TEST(Evaluation, GivesAClassInThreeUnitsAnInterval) {
+  ProbeDataset data = dataset();
+  EvaluationOptions options = kQuick;
+  options.interval = stats::RankingMethod::percentile;
+  options.replicates = 100;
+  std::vector<std::uint8_t> rare(data.rows());
+  for (const std::size_t scene : {4, 20, 40}) {
+    for (std::int64_t r = 0; r < kRows; ++r) rare[scene * kRows + static_cast<std::size_t>(r)] = 1;
+  }
+  data.add_concept("rare", rare);
+  const Evaluation found = evaluate(data, RidgeFitter({1}), options);
+  EXPECT_TRUE(std::isfinite(found.at("a", "rare").auroc.low));
+  EXPECT_EQ(found.at("a", "rare").auroc.df, 2);
+  EXPECT_GT(found.at("a", "c").auroc.low, 0.5);
+}
+
 TEST(Evaluation, NamesTheSiteWhereALateRowIsNotFinite) {
   ProbeDataset data = dataset();
   data.add_site("late", [] {
