@@ -84,7 +84,7 @@ SamplePlan plan_sample(const SampleSize& size) {
                ": ", plan.needed_units - size.units, " more, or ",
                plan.most_columns >= 1
                    ? cat("keep at most ", plan.most_columns,
-                         " principal components, fitted on training rows, or cross-fit")
+                         " columns (of scikit-learn's PCA, fitted on training rows, say), or cross-fit")
                    : std::string("far more units: not even one component can be kept"),
                "."));
   } else {
