@@ -30,8 +30,28 @@ std::string shape_of(const at::Tensor& x) {
   return text + "]";
 }
 
+/// Refuse labels that are not [n, C] with the rows' n, or [n] for a single concept: what is laid
+/// out otherwise would be read as other labels. `concepts` below 0 is any number.
+void check_layout(const at::Tensor& labels, std::int64_t n, const std::string& rows,
+                  std::int64_t concepts, const char* where) {
+  const bool flat = labels.dim() == 1 && concepts <= 1;
+  const bool table = labels.dim() == 2 && (concepts < 0 || labels.size(1) == concepts);
+  if ((flat || table) && labels.size(0) == n) return;
+  const std::string wanted = "[" + std::to_string(n) + ", " +
+                             (concepts < 0 ? std::string("C") : std::to_string(concepts)) + "]";
+  throw InvalidArgument("[" + std::string(where) + "] expected labels " + wanted +
+                        (concepts <= 1 ? " or [" + std::to_string(n) + "]" : "") + " for " + rows +
+                        ", got shape " + shape_of(labels) + "; one row of labels a row");
+}
+
 /// Return labels as bytes, 255 for missing: NaN of floating labels, 255 of integers.
-std::vector<std::uint8_t> labels_of(const at::Tensor& labels, const char* where) {
+/// @throws InvalidArgument unless [n, concepts] or, for one concept, [n], with n the rows.
+std::vector<std::uint8_t> labels_of(const at::Tensor& labels, const at::Tensor& rows,
+                                    std::int64_t concepts, const char* where) {
+  // rows of another shape are refused by what takes them
+  if (rows.dim() == 2) {
+    check_layout(labels, rows.size(0), "rows " + shape_of(rows), concepts, where);
+  }
   const at::Tensor y = labels.detach().to(at::kCPU, at::kDouble).contiguous();
   const auto* value = y.const_data_ptr<double>();
   std::vector<std::uint8_t> out(static_cast<std::size_t>(y.numel()));
@@ -42,7 +62,8 @@ std::vector<std::uint8_t> labels_of(const at::Tensor& labels, const char* where)
     } else if (std::isnan(v) || v == 255) {
       out[i] = 255;
     } else {
-      throw InvalidArgument("[" + std::string(where) + "] expected labels 0, 1 or missing (NaN, or " +
+      throw InvalidArgument("[" + std::string(where) +
+                            "] expected labels 0, 1 or missing (NaN, or " +
                             "255 of integers), got " + number(v) + " at flat index " +
                             std::to_string(i) + " of shape " + shape_of(labels));
     }
@@ -81,9 +102,9 @@ void bind_reports(py::module_& m) {
       .def_readonly("separated", &FitReport::separated)
       .def_readonly("note", &FitReport::note)
       .def("__repr__", [](const FitReport& r) {
-        return "FitReport(rows = " + std::to_string(r.rows) + ", rank = " +
-               std::to_string(r.rank) + ", condition = " + number(r.condition) +
-               (r.converged ? "" : ", NOT CONVERGED") + (r.separated ? ", separated" : "") +
+        return "FitReport(rows = " + std::to_string(r.rows) + ", rank = " + std::to_string(r.rank) +
+               ", condition = " + number(r.condition) + (r.converged ? "" : ", NOT CONVERGED") +
+               (r.separated ? ", separated" : "") +
                (r.note.empty() ? "" : ", note = '" + r.note + "'") + ")";
       });
 }
@@ -124,11 +145,12 @@ void bind_statistics(py::module_& m) {
              const at::Tensor& folds) {
             constexpr auto* where = "probe.FoldStatistics.update";
             const auto f = folds_of(folds, where);
+            const auto concepts = static_cast<std::int64_t>(s.concepts());
             if (s.targets() == probe::Targets::reals) {
               const py::gil_scoped_release released;
               s.update(rows, labels, f);
             } else {
-              const auto y = labels_of(labels, where);
+              const auto y = labels_of(labels, rows, concepts, where);
               const py::gil_scoped_release released;
               s.update(rows, y, f);
             }
@@ -163,12 +185,12 @@ void bind_fitters(py::module_& m) {
       .def_property_readonly("settings", &LinearFits::settings)
       .def_property_readonly("concepts", &LinearFits::concepts)
       .def_property_readonly("width", &LinearFits::width)
-      .def("scores", &LinearFits::scores, py::arg("rows"),
-           py::call_guard<py::gil_scoped_release>(), "Return the scores [P, C, n] of rows [n, d].");
+      .def("scores", &LinearFits::scores, py::arg("rows"), py::call_guard<py::gil_scoped_release>(),
+           "Return the scores [P, C, n] of rows [n, d].");
   py::class_<LinearFitter>(m, "LinearFitter", "Fits linear probes from sufficient statistics.")
       .def_property_readonly("name", &LinearFitter::name)
-      .def("fit", &LinearFitter::fit, py::arg("training"),
-           py::call_guard<py::gil_scoped_release>(), "Fit all concepts under all settings.");
+      .def("fit", &LinearFitter::fit, py::arg("training"), py::call_guard<py::gil_scoped_release>(),
+           "Fit all concepts under all settings.");
   py::class_<probe::RidgeFitter, LinearFitter>(m, "RidgeFitter", "Ridge regression of labels.")
       .def(py::init<std::vector<double>>(), py::arg("penalties"));
   py::class_<probe::LdaFitter, LinearFitter>(m, "LdaFitter", "Linear discriminant analysis.")
@@ -197,8 +219,12 @@ void bind_cross_validation(py::module_& m) {
       "fold_auroc",
       [](const at::Tensor& scores, const at::Tensor& labels, const at::Tensor& folds,
          std::size_t fold_count) {
-        const auto y = labels_of(labels, "probe.fold_auroc");
-        const auto f = folds_of(folds, "probe.fold_auroc");
+        constexpr auto* where = "probe.fold_auroc";
+        // scores [P, C, n]
+        const bool shaped = scores.dim() == 3;
+        const auto y = labels_of(labels, shaped ? scores.select(0, 0).t() : scores,
+                                 shaped ? scores.size(1) : -1, where);
+        const auto f = folds_of(folds, where);
         const py::gil_scoped_release released;
         return probe::fold_auroc(scores, y, f, fold_count);
       },
@@ -212,7 +238,7 @@ void bind_cross_validation(py::module_& m) {
       "cross_validate",
       [](const probe::LinearFitter& fitter, const at::Tensor& rows, const at::Tensor& labels,
          const at::Tensor& folds, std::size_t fold_count, probe::Precision precision) {
-        const auto y = labels_of(labels, "probe.cross_validate");
+        const auto y = labels_of(labels, rows, -1, "probe.cross_validate");
         const auto f = folds_of(folds, "probe.cross_validate");
         const py::gil_scoped_release released;
         return probe::cross_validate(fitter, rows, y, f, fold_count, precision);
@@ -229,8 +255,8 @@ void bind_logistic(py::module_& m) {
       .def_readonly("all", &LogisticFits::all)
       .def_readonly("without", &LogisticFits::without);
   py::class_<LogisticFitter>(m, "LogisticFitter", "Logistic regression of many concepts at once.")
-      .def(py::init([](std::vector<double> penalties, double tolerance,
-                       std::int64_t max_iterations, probe::Precision precision, bool refit) {
+      .def(py::init([](std::vector<double> penalties, double tolerance, std::int64_t max_iterations,
+                       probe::Precision precision, bool refit) {
              return LogisticFitter(std::move(penalties), {.tolerance = tolerance,
                                                           .max_iterations = max_iterations,
                                                           .precision = precision,
@@ -242,7 +268,7 @@ void bind_logistic(py::module_& m) {
       .def(
           "fit",
           [](const LogisticFitter& fitter, const at::Tensor& rows, const at::Tensor& labels) {
-            const auto y = labels_of(labels, "probe.LogisticFitter.fit");
+            const auto y = labels_of(labels, rows, -1, "probe.LogisticFitter.fit");
             const py::gil_scoped_release released;
             return fitter.fit(rows, y);
           },
@@ -251,7 +277,7 @@ void bind_logistic(py::module_& m) {
           "fit_folds",
           [](const LogisticFitter& fitter, const at::Tensor& rows, const at::Tensor& labels,
              const at::Tensor& folds, std::size_t fold_count) {
-            const auto y = labels_of(labels, "probe.LogisticFitter.fit_folds");
+            const auto y = labels_of(labels, rows, -1, "probe.LogisticFitter.fit_folds");
             const auto f = folds_of(folds, "probe.LogisticFitter.fit_folds");
             const py::gil_scoped_release released;
             return fitter.fit_folds(rows, y, f, fold_count);
@@ -284,9 +310,43 @@ void bind_directions(py::module_& m) {
            "Return rows moved by dose standard deviations.")
       .def("__repr__", [](const Direction& d) {
         return "Direction(site = '" + d.site() + "', width = " + std::to_string(d.width()) +
-               ", sd = " + number(d.sd()) + ", low = " + number(d.low()) + ", high = " +
-               number(d.high()) + ")";
+               ", sd = " + number(d.sd()) + ", low = " + number(d.low()) +
+               ", high = " + number(d.high()) + ")";
       });
+}
+
+template <typename What>  // an eraser, or erased rows
+void bind_verify_erasure(py::module_& m, const char* what, const char* text) {
+  m.def(
+      "verify_erasure",
+      [](const What& erasure, const at::Tensor& rows, const at::Tensor& labels,
+         const at::Tensor& groups, std::size_t folds, std::vector<double> penalties, double most,
+         double most_upper, std::size_t positive_units, double confidence, std::size_t replicates,
+         std::uint64_t seed) {
+        constexpr auto* where = "probe.verify_erasure";
+        const auto y = labels_of(labels, rows, 1, where);
+        if (groups.dim() != 1 || at::isFloatingType(groups.scalar_type())) {
+          throw InvalidArgument("[" + std::string(where) + "] expected integer groups [n], got " +
+                                "shape " + shape_of(groups));
+        }
+        const at::Tensor g = groups.to(at::kCPU, at::kLong).contiguous();
+        const py::gil_scoped_release released;
+        return probe::verify_erasure(
+            erasure, rows, y,
+            {g.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(g.numel())},
+            {.folds = folds,
+             .penalties = std::move(penalties),
+             .most = most,
+             .most_upper = most_upper,
+             .positive_units = positive_units,
+             .confidence = confidence,
+             .replicates = replicates,
+             .seed = seed});
+      },
+      py::arg(what), py::arg("rows"), py::arg("labels"), py::arg("groups"), py::arg("folds") = 5,
+      py::arg("penalties") = std::vector<double>{1e-4, 1e-2, 1}, py::arg("most") = 0.60,
+      py::arg("most_upper") = 0.65, py::arg("positive_units") = 150, py::arg("confidence") = 0.95,
+      py::arg("replicates") = 2000, py::arg("seed") = 0, text);
 }
 
 void bind_erasers(py::module_& m) {
@@ -322,9 +382,8 @@ void bind_erasers(py::module_& m) {
           "finish",
           [](const LeaceFitter& f, double shrinkage, double tolerance,
              std::vector<std::int64_t> columns) {
-            return f.finish({.shrinkage = shrinkage,
-                             .tolerance = tolerance,
-                             .columns = std::move(columns)});
+            return f.finish(
+                {.shrinkage = shrinkage, .tolerance = tolerance, .columns = std::move(columns)});
           },
           py::arg("shrinkage") = -1.0, py::arg("tolerance") = 1e-6,
           py::arg("columns") = std::vector<std::int64_t>(),
@@ -343,40 +402,14 @@ void bind_erasers(py::module_& m) {
       .def_readonly("before", &ErasureCheck::before)
       .def_readonly("after", &ErasureCheck::after)
       .def_readonly("penalty", &ErasureCheck::penalty)
+      .def_readonly("upper", &ErasureCheck::upper)
       .def_readonly("positives", &ErasureCheck::positives)
+      .def_readonly("positive_units", &ErasureCheck::positive_units)
       .def_readonly("passed", &ErasureCheck::passed)
       .def_readonly("reason", &ErasureCheck::reason);
-  m.def(
-      "verify_erasure",
-      [](const Eraser& eraser, const at::Tensor& rows, const at::Tensor& labels,
-         const at::Tensor& groups, std::size_t folds, std::vector<double> penalties, double most,
-         double most_upper, std::int64_t positives, double confidence, std::size_t replicates,
-         std::uint64_t seed) {
-        constexpr auto* where = "probe.verify_erasure";
-        const auto y = labels_of(labels, where);
-        if (groups.dim() != 1 || at::isFloatingType(groups.scalar_type())) {
-          throw InvalidArgument("[" + std::string(where) + "] expected integer groups [n], got " +
-                                "shape " + shape_of(groups));
-        }
-        const at::Tensor g = groups.to(at::kCPU, at::kLong).contiguous();
-        const py::gil_scoped_release released;
-        return probe::verify_erasure(
-            eraser, rows, y,
-            {g.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(g.numel())},
-            {.folds = folds,
-             .penalties = std::move(penalties),
-             .most = most,
-             .most_upper = most_upper,
-             .positives = positives,
-             .confidence = confidence,
-             .replicates = replicates,
-             .seed = seed});
-      },
-      py::arg("eraser"), py::arg("rows"), py::arg("labels"), py::arg("groups"),
-      py::arg("folds") = 5, py::arg("penalties") = std::vector<double>{1e-4, 1e-2, 1},
-      py::arg("most") = 0.60, py::arg("most_upper") = 0.65, py::arg("positives") = 150,
-      py::arg("confidence") = 0.95, py::arg("replicates") = 2000, py::arg("seed") = 0,
-      "Refit probes on erased rows of groups that the eraser has not seen.");
+  bind_verify_erasure<Eraser>(
+      m, "eraser", "Refit probes on erased rows of groups that the eraser has not seen.");
+  bind_verify_erasure<at::Tensor>(m, "erased", "The same of rows [n, d] that any map has erased.");
 }
 
 }  // namespace

@@ -129,7 +129,6 @@ __all__: list[str] = [
     "cluster_mean_sd",
     "cluster_t_interval",
     "cluster_tost",
-    "conclude",
     "control_labels",
     "cross_validate",
     "default_layout",
@@ -1136,6 +1135,7 @@ class LogisticFitter:
         tolerance: typing.SupportsFloat | typing.SupportsIndex = 1e-07,
         max_iterations: typing.SupportsInt | typing.SupportsIndex = 100,
         precision: Precision = Precision.automatic,
+        refit: bool = True,
     ) -> None: ...
     def fit(self, rows: torch.Tensor, labels: torch.Tensor) -> LinearFits:
         """
@@ -1289,9 +1289,13 @@ class ErasureCheck:
     @property
     def penalty(self) -> float: ...
     @property
+    def positive_units(self) -> int: ...
+    @property
     def positives(self) -> int: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def upper(self) -> float: ...
 
 class PhaseScope:
     """
@@ -2479,12 +2483,13 @@ def _accumulate_moments(
     arg5: bool,
     arg6: typing.SupportsInt | typing.SupportsIndex,
 ) -> FoldMoments: ...
+def _conclude(linear: Evaluation, nonlinear: Evaluation | None) -> list[Conclusion]: ...
 @typing.overload
 def _evaluate(
     dataset: ProbeDataset,
     fitter: LinearFitter,
     options: EvaluationOptions,
-    random_init: ProbeDataset,
+    random_init: ProbeDataset | None,
     progress: typing.Any,
 ) -> Evaluation: ...
 @typing.overload
@@ -2492,7 +2497,7 @@ def _evaluate(
     dataset: ProbeDataset,
     fitter: RowFitter,
     options: EvaluationOptions,
-    random_init: ProbeDataset,
+    random_init: ProbeDataset | None,
     progress: typing.Any,
 ) -> Evaluation: ...
 @typing.overload
@@ -2500,7 +2505,7 @@ def _evaluate(
     dataset: ProbeDataset,
     fitter: LogisticFitter,
     options: EvaluationOptions,
-    random_init: ProbeDataset,
+    random_init: ProbeDataset | None,
     progress: typing.Any,
 ) -> Evaluation: ...
 def _export_numpy(
@@ -2511,7 +2516,7 @@ def _export_numpy(
     arg4: typing.Any,
 ) -> list[str]: ...
 def _plan_sample(
-    dataset: ProbeDataset, site: str, concept_name: str, splits: Splits
+    dataset: ProbeDataset, site: str, concept_name: str, splits: Splits | None
 ) -> SamplePlan: ...
 def _residual_direction(
     dataset: ProbeDataset,
@@ -2651,11 +2656,6 @@ def cluster_tost(
 ) -> Equivalence:
     """
     Test equivalence of the mean of cluster means within +-margin.
-    """
-
-def conclude(linear: Evaluation, nonlinear: Evaluation = None) -> list[Conclusion]:
-    """
-    Say of each concept whether it is encoded.
     """
 
 def control_labels(
@@ -3141,6 +3141,7 @@ def training_statistics(
     Return what linear probes need from streamed moments.
     """
 
+@typing.overload
 def verify_erasure(
     eraser: Eraser,
     rows: torch.Tensor,
@@ -3154,13 +3155,36 @@ def verify_erasure(
     ],
     most: typing.SupportsFloat | typing.SupportsIndex = 0.6,
     most_upper: typing.SupportsFloat | typing.SupportsIndex = 0.65,
-    positives: typing.SupportsInt | typing.SupportsIndex = 150,
+    positive_units: typing.SupportsInt | typing.SupportsIndex = 150,
     confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
     replicates: typing.SupportsInt | typing.SupportsIndex = 2000,
     seed: typing.SupportsInt | typing.SupportsIndex = 0,
 ) -> ErasureCheck:
     """
     Refit probes on erased rows of groups that the eraser has not seen.
+    """
+
+@typing.overload
+def verify_erasure(
+    erased: torch.Tensor,
+    rows: torch.Tensor,
+    labels: torch.Tensor,
+    groups: torch.Tensor,
+    folds: typing.SupportsInt | typing.SupportsIndex = 5,
+    penalties: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [
+        0.0001,
+        0.01,
+        1.0,
+    ],
+    most: typing.SupportsFloat | typing.SupportsIndex = 0.6,
+    most_upper: typing.SupportsFloat | typing.SupportsIndex = 0.65,
+    positive_units: typing.SupportsInt | typing.SupportsIndex = 150,
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+    replicates: typing.SupportsInt | typing.SupportsIndex = 2000,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> ErasureCheck:
+    """
+    The same of rows [n, d] that any map has erased.
     """
 
 def verify_store(path: str, progress: typing.Any = None) -> VerifyReport:
