@@ -348,8 +348,8 @@ at::Tensor ProbeDataset::design(const std::vector<std::string>& names,
   const at::NoGradGuard no_grad;
   for (const std::size_t i : rows) {
     if (i >= this->rows()) {
-      throw OutOfRange(cat("[probe.ProbeDataset.design] expected rows below ", this->rows(),
-                           ", got ", i));
+      throw OutOfRange(
+          cat("[probe.ProbeDataset.design] expected rows below ", this->rows(), ", got ", i));
     }
   }
   const auto count = static_cast<double>(rows.size());

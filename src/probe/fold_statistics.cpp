@@ -74,9 +74,9 @@ struct Batch {
 struct FoldStatistics::State {
   struct Part {
     RowSums all;
-    std::vector<RowSums> own;                      // by set, from set 1 on
-    std::vector<double> cross;                     // [C, d] sum of (y - c_y)(x - c_x)
-    std::vector<double> known, total, squares;     // [C]: rows, sums of y - c_y and its square
+    std::vector<RowSums> own;                   // by set, from set 1 on
+    std::vector<double> cross;                  // [C, d] sum of (y - c_y)(x - c_x)
+    std::vector<double> known, total, squares;  // [C]: rows, sums of y - c_y and its square
   };
 
   std::size_t concepts = 0;
@@ -135,11 +135,11 @@ void FoldStatistics::State::split(const std::vector<std::vector<bool>>& missing)
 }
 
 void FoldStatistics::State::add(const Batch& batch) {
-  const bool single = precision == Precision::f32 ||
-                      (precision == Precision::automatic && batch.rows.scalar_type() != at::kDouble);
+  const bool single = precision == Precision::f32 || (precision == Precision::automatic &&
+                                                      batch.rows.scalar_type() != at::kDouble);
   const auto type = single ? at::kFloat : at::kDouble;
-  rounding =
-      std::max(rounding, single ? tierod::internal::kSingleRounding : tierod::internal::kDoubleRounding);
+  rounding = std::max(
+      rounding, single ? tierod::internal::kSingleRounding : tierod::internal::kDoubleRounding);
   split(batch.missing);
   std::vector<const std::vector<bool>*> gaps(sets);
   for (std::size_t c = 0; c < concepts; ++c) {
@@ -191,8 +191,10 @@ void FoldStatistics::State::add(const Batch& batch) {
       }
       each_block(few ? lacking[s] : known, [&](std::span<const std::int64_t> piece) {
         const at::Tensor x = shifted.pick(piece);
-        if (few) own.subtract_products(x);
-        else own.add_products(x);
+        if (few)
+          own.subtract_products(x);
+        else
+          own.add_products(x);
         add_first(own, x, few ? -1 : 1);
       });
     }
@@ -287,8 +289,8 @@ Batch batch_of(const at::Tensor& rows, std::size_t concepts, std::size_t values,
                               "] and folds [", n, "], got ", values, " and ", folds.size()));
   }
   if (width != 0 && batch.rows.size(1) != width) {
-    throw InvalidArgument(cat("[", kUpdate, "] expected rows of width ", width,
-                              " as before, got ", batch.rows.size(1)));
+    throw InvalidArgument(cat("[", kUpdate, "] expected rows of width ", width, " as before, got ",
+                              batch.rows.size(1)));
   }
   batch.of_fold.resize(fold_count);
   for (std::size_t i = 0; i < n; ++i) {
@@ -341,7 +343,8 @@ void FoldStatistics::update(const at::Tensor& rows, const at::Tensor& targets,
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
   if (state_->targets != Targets::reals) {
-    throw InvalidArgument(cat("[", kUpdate, "] expected labels 0, 1 or 255, got real targets; make "
+    throw InvalidArgument(cat("[", kUpdate,
+                              "] expected labels 0, 1 or 255, got real targets; make "
                               "the accumulator with Targets::reals"));
   }
   if (!targets.defined() || targets.dim() != 2 || !at::isFloatingType(targets.scalar_type())) {
@@ -364,8 +367,10 @@ void FoldStatistics::update(const at::Tensor& rows, const at::Tensor& targets,
       throw NumericalError(cat("[", kUpdate, "] expected finite targets, got infinity in row ", row,
                                ", target ", c));
     }
-    if (std::isnan(value[i])) set_missing(batch, c, row);
-    else batch.targets[c][row] = value[i];
+    if (std::isnan(value[i]))
+      set_missing(batch, c, row);
+    else
+      batch.targets[c][row] = value[i];
   }
   if (n == 0) return;
   if (width() == 0) {
@@ -391,8 +396,7 @@ void FoldStatistics::update(const at::Tensor& rows, const at::Tensor& targets,
 
 void FoldStatistics::merge(const FoldStatistics& other) {
   constexpr auto* where = "probe.FoldStatistics.merge";
-  if (other.concepts() != concepts() || other.folds() != folds() ||
-      other.targets() != targets()) {
+  if (other.concepts() != concepts() || other.folds() != folds() || other.targets() != targets()) {
     throw InvalidArgument(cat("[", where, "] expected ", concepts(), " concepts and ", folds(),
                               " folds, got ", other.concepts(), " and ", other.folds(),
                               other.targets() == targets() ? "" : ", of another kind of target"));
@@ -405,8 +409,7 @@ void FoldStatistics::merge(const FoldStatistics& other) {
     return;
   }
   if (width() != other.width()) {
-    throw InvalidArgument(
-        cat("[", where, "] expected width ", width(), ", got ", other.width()));
+    throw InvalidArgument(cat("[", where, "] expected width ", width(), ", got ", other.width()));
   }
   State& to = *state_;
   State from = *other.state_;
@@ -478,8 +481,7 @@ std::vector<TrainingStatistics> FoldStatistics::training_sets(
   const at::NoGradGuard no_grad;
   const State& s = *state_;
   if (held_out && *held_out >= folds()) {
-    throw OutOfRange(
-        cat("[", kTraining, "] expected a fold below ", folds(), ", got ", *held_out));
+    throw OutOfRange(cat("[", kTraining, "] expected a fold below ", folds(), ", got ", *held_out));
   }
   const std::string without = held_out ? cat(" without fold ", *held_out) : std::string();
   const auto d = s.centre.size();

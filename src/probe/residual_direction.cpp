@@ -55,8 +55,8 @@ Products products_of(const at::Tensor& g, const at::Tensor& h) {
 }
 
 // Pseudo-inverse of a positive semi-definite matrix, on the scale of its diagonal. A column whose
-// diagonal is at most `floor` [m] is rounding about 0 and takes no part: brought to scale, it would be
-// an arbitrary column.
+// diagonal is at most `floor` [m] is rounding about 0 and takes no part: brought to scale, it would
+// be an arbitrary column.
 at::Tensor pseudo_inverse(const at::Tensor& a, const at::Tensor& floor) {
   const at::Tensor diagonal = a.diagonal();
   const at::Tensor scale =
@@ -119,8 +119,8 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
   const double residual = cc - at::dot(oc, explained).item<double>();
   double vif = residual > 1e-9 * scatter ? scatter / residual : HUGE_VAL;
   if (!(vif > 1 - 1e-6)) {
-    throw NumericalError(cat("[", kWhere, "] the variance inflation of ", concept_name, " at ", site,
-                             " came out as ", vif,
+    throw NumericalError(cat("[", kWhere, "] the variance inflation of ", concept_name, " at ",
+                             site, " came out as ", vif,
                              ", below 1: what it is adjusted for is too badly conditioned; adjust "
                              "for less, or bring nuisances to a like scale"));
   }
