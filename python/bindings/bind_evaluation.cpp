@@ -208,8 +208,9 @@ void bind_dataset(py::module_& m) {
           py::arg("of_row"), "Refuse a split (0, 1, 2 a row) that parts a group or twins.")
       .def("subset", py::overload_cast<const at::Tensor&>(&ProbeDataset::subset, py::const_),
            py::arg("rows"), "Return the dataset of some rows.")
-      .def("design", &ProbeDataset::design, py::arg("names"),
-           "Return the columns [n, q] of nuisances and concepts.")
+      .def("design",
+           py::overload_cast<const std::vector<std::string>&>(&ProbeDataset::design, py::const_),
+           py::arg("names"), "Return the columns [n, q] of nuisances and concepts.")
       .def("companions", &ProbeDataset::companions, py::arg("concept_name"),
            py::arg("with_concepts") = true, "Return the names of what may go with a concept.");
   m.def(

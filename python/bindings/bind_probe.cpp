@@ -30,8 +30,28 @@ std::string shape_of(const at::Tensor& x) {
   return text + "]";
 }
 
+/// Refuse labels that are not [n, C] with the rows' n, or [n] for a single concept: what is laid
+/// out otherwise would be read as other labels. `concepts` below 0 is any number.
+void check_layout(const at::Tensor& labels, std::int64_t n, const std::string& rows,
+                  std::int64_t concepts, const char* where) {
+  const bool flat = labels.dim() == 1 && concepts <= 1;
+  const bool table = labels.dim() == 2 && (concepts < 0 || labels.size(1) == concepts);
+  if ((flat || table) && labels.size(0) == n) return;
+  const std::string wanted = "[" + std::to_string(n) + ", " +
+                             (concepts < 0 ? std::string("C") : std::to_string(concepts)) + "]";
+  throw InvalidArgument("[" + std::string(where) + "] expected labels " + wanted +
+                        (concepts <= 1 ? " or [" + std::to_string(n) + "]" : "") + " for " + rows +
+                        ", got shape " + shape_of(labels) + "; one row of labels a row");
+}
+
 /// Return labels as bytes, 255 for missing: NaN of floating labels, 255 of integers.
-std::vector<std::uint8_t> labels_of(const at::Tensor& labels, const char* where) {
+/// @throws InvalidArgument unless [n, concepts] or, for one concept, [n], with n the rows.
+std::vector<std::uint8_t> labels_of(const at::Tensor& labels, const at::Tensor& rows,
+                                    std::int64_t concepts, const char* where) {
+  // rows of another shape are refused by what takes them
+  if (rows.dim() == 2) {
+    check_layout(labels, rows.size(0), "rows " + shape_of(rows), concepts, where);
+  }
   const at::Tensor y = labels.detach().to(at::kCPU, at::kDouble).contiguous();
   const auto* value = y.const_data_ptr<double>();
   std::vector<std::uint8_t> out(static_cast<std::size_t>(y.numel()));
@@ -125,11 +145,12 @@ void bind_statistics(py::module_& m) {
              const at::Tensor& folds) {
             constexpr auto* where = "probe.FoldStatistics.update";
             const auto f = folds_of(folds, where);
+            const auto concepts = static_cast<std::int64_t>(s.concepts());
             if (s.targets() == probe::Targets::reals) {
               const py::gil_scoped_release released;
               s.update(rows, labels, f);
             } else {
-              const auto y = labels_of(labels, where);
+              const auto y = labels_of(labels, rows, concepts, where);
               const py::gil_scoped_release released;
               s.update(rows, y, f);
             }
@@ -198,8 +219,12 @@ void bind_cross_validation(py::module_& m) {
       "fold_auroc",
       [](const at::Tensor& scores, const at::Tensor& labels, const at::Tensor& folds,
          std::size_t fold_count) {
-        const auto y = labels_of(labels, "probe.fold_auroc");
-        const auto f = folds_of(folds, "probe.fold_auroc");
+        constexpr auto* where = "probe.fold_auroc";
+        // scores [P, C, n]
+        const bool shaped = scores.dim() == 3;
+        const auto y = labels_of(labels, shaped ? scores.select(0, 0).t() : scores,
+                                 shaped ? scores.size(1) : -1, where);
+        const auto f = folds_of(folds, where);
         const py::gil_scoped_release released;
         return probe::fold_auroc(scores, y, f, fold_count);
       },
@@ -213,7 +238,7 @@ void bind_cross_validation(py::module_& m) {
       "cross_validate",
       [](const probe::LinearFitter& fitter, const at::Tensor& rows, const at::Tensor& labels,
          const at::Tensor& folds, std::size_t fold_count, probe::Precision precision) {
-        const auto y = labels_of(labels, "probe.cross_validate");
+        const auto y = labels_of(labels, rows, -1, "probe.cross_validate");
         const auto f = folds_of(folds, "probe.cross_validate");
         const py::gil_scoped_release released;
         return probe::cross_validate(fitter, rows, y, f, fold_count, precision);
@@ -243,7 +268,7 @@ void bind_logistic(py::module_& m) {
       .def(
           "fit",
           [](const LogisticFitter& fitter, const at::Tensor& rows, const at::Tensor& labels) {
-            const auto y = labels_of(labels, "probe.LogisticFitter.fit");
+            const auto y = labels_of(labels, rows, -1, "probe.LogisticFitter.fit");
             const py::gil_scoped_release released;
             return fitter.fit(rows, y);
           },
@@ -252,7 +277,7 @@ void bind_logistic(py::module_& m) {
           "fit_folds",
           [](const LogisticFitter& fitter, const at::Tensor& rows, const at::Tensor& labels,
              const at::Tensor& folds, std::size_t fold_count) {
-            const auto y = labels_of(labels, "probe.LogisticFitter.fit_folds");
+            const auto y = labels_of(labels, rows, -1, "probe.LogisticFitter.fit_folds");
             const auto f = folds_of(folds, "probe.LogisticFitter.fit_folds");
             const py::gil_scoped_release released;
             return fitter.fit_folds(rows, y, f, fold_count);
@@ -288,6 +313,40 @@ void bind_directions(py::module_& m) {
                ", sd = " + number(d.sd()) + ", low = " + number(d.low()) +
                ", high = " + number(d.high()) + ")";
       });
+}
+
+template <typename What>  // an eraser, or erased rows
+void bind_verify_erasure(py::module_& m, const char* what, const char* text) {
+  m.def(
+      "verify_erasure",
+      [](const What& erasure, const at::Tensor& rows, const at::Tensor& labels,
+         const at::Tensor& groups, std::size_t folds, std::vector<double> penalties, double most,
+         double most_upper, std::size_t positive_units, double confidence, std::size_t replicates,
+         std::uint64_t seed) {
+        constexpr auto* where = "probe.verify_erasure";
+        const auto y = labels_of(labels, rows, 1, where);
+        if (groups.dim() != 1 || at::isFloatingType(groups.scalar_type())) {
+          throw InvalidArgument("[" + std::string(where) + "] expected integer groups [n], got " +
+                                "shape " + shape_of(groups));
+        }
+        const at::Tensor g = groups.to(at::kCPU, at::kLong).contiguous();
+        const py::gil_scoped_release released;
+        return probe::verify_erasure(
+            erasure, rows, y,
+            {g.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(g.numel())},
+            {.folds = folds,
+             .penalties = std::move(penalties),
+             .most = most,
+             .most_upper = most_upper,
+             .positive_units = positive_units,
+             .confidence = confidence,
+             .replicates = replicates,
+             .seed = seed});
+      },
+      py::arg(what), py::arg("rows"), py::arg("labels"), py::arg("groups"), py::arg("folds") = 5,
+      py::arg("penalties") = std::vector<double>{1e-4, 1e-2, 1}, py::arg("most") = 0.60,
+      py::arg("most_upper") = 0.65, py::arg("positive_units") = 150, py::arg("confidence") = 0.95,
+      py::arg("replicates") = 2000, py::arg("seed") = 0, text);
 }
 
 void bind_erasers(py::module_& m) {
@@ -343,40 +402,14 @@ void bind_erasers(py::module_& m) {
       .def_readonly("before", &ErasureCheck::before)
       .def_readonly("after", &ErasureCheck::after)
       .def_readonly("penalty", &ErasureCheck::penalty)
+      .def_readonly("upper", &ErasureCheck::upper)
       .def_readonly("positives", &ErasureCheck::positives)
+      .def_readonly("positive_units", &ErasureCheck::positive_units)
       .def_readonly("passed", &ErasureCheck::passed)
       .def_readonly("reason", &ErasureCheck::reason);
-  m.def(
-      "verify_erasure",
-      [](const Eraser& eraser, const at::Tensor& rows, const at::Tensor& labels,
-         const at::Tensor& groups, std::size_t folds, std::vector<double> penalties, double most,
-         double most_upper, std::int64_t positives, double confidence, std::size_t replicates,
-         std::uint64_t seed) {
-        constexpr auto* where = "probe.verify_erasure";
-        const auto y = labels_of(labels, where);
-        if (groups.dim() != 1 || at::isFloatingType(groups.scalar_type())) {
-          throw InvalidArgument("[" + std::string(where) + "] expected integer groups [n], got " +
-                                "shape " + shape_of(groups));
-        }
-        const at::Tensor g = groups.to(at::kCPU, at::kLong).contiguous();
-        const py::gil_scoped_release released;
-        return probe::verify_erasure(
-            eraser, rows, y,
-            {g.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(g.numel())},
-            {.folds = folds,
-             .penalties = std::move(penalties),
-             .most = most,
-             .most_upper = most_upper,
-             .positives = positives,
-             .confidence = confidence,
-             .replicates = replicates,
-             .seed = seed});
-      },
-      py::arg("eraser"), py::arg("rows"), py::arg("labels"), py::arg("groups"),
-      py::arg("folds") = 5, py::arg("penalties") = std::vector<double>{1e-4, 1e-2, 1},
-      py::arg("most") = 0.60, py::arg("most_upper") = 0.65, py::arg("positives") = 150,
-      py::arg("confidence") = 0.95, py::arg("replicates") = 2000, py::arg("seed") = 0,
-      "Refit probes on erased rows of groups that the eraser has not seen.");
+  bind_verify_erasure<Eraser>(
+      m, "eraser", "Refit probes on erased rows of groups that the eraser has not seen.");
+  bind_verify_erasure<at::Tensor>(m, "erased", "The same of rows [n, d] that any map has erased.");
 }
 
 }  // namespace

@@ -1289,9 +1289,13 @@ class ErasureCheck:
     @property
     def penalty(self) -> float: ...
     @property
+    def positive_units(self) -> int: ...
+    @property
     def positives(self) -> int: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def upper(self) -> float: ...
 
 class PhaseScope:
     """
@@ -3141,6 +3145,7 @@ def training_statistics(
     Return what linear probes need from streamed moments.
     """
 
+@typing.overload
 def verify_erasure(
     eraser: Eraser,
     rows: torch.Tensor,
@@ -3154,13 +3159,36 @@ def verify_erasure(
     ],
     most: typing.SupportsFloat | typing.SupportsIndex = 0.6,
     most_upper: typing.SupportsFloat | typing.SupportsIndex = 0.65,
-    positives: typing.SupportsInt | typing.SupportsIndex = 150,
+    positive_units: typing.SupportsInt | typing.SupportsIndex = 150,
     confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
     replicates: typing.SupportsInt | typing.SupportsIndex = 2000,
     seed: typing.SupportsInt | typing.SupportsIndex = 0,
 ) -> ErasureCheck:
     """
     Refit probes on erased rows of groups that the eraser has not seen.
+    """
+
+@typing.overload
+def verify_erasure(
+    erased: torch.Tensor,
+    rows: torch.Tensor,
+    labels: torch.Tensor,
+    groups: torch.Tensor,
+    folds: typing.SupportsInt | typing.SupportsIndex = 5,
+    penalties: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [
+        0.0001,
+        0.01,
+        1.0,
+    ],
+    most: typing.SupportsFloat | typing.SupportsIndex = 0.6,
+    most_upper: typing.SupportsFloat | typing.SupportsIndex = 0.65,
+    positive_units: typing.SupportsInt | typing.SupportsIndex = 150,
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+    replicates: typing.SupportsInt | typing.SupportsIndex = 2000,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> ErasureCheck:
+    """
+    The same of rows [n, d] that any map has erased.
     """
 
 def verify_store(path: str, progress: typing.Any = None) -> VerifyReport:

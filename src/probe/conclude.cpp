@@ -12,10 +12,41 @@ using internal::cat;
 
 namespace {
 
+std::string text(const std::vector<std::string>& names) { return internal::list_text(names); }
+template <typename T>
+std::string text(const T& value) {
+  return cat(value);
+}
+
 std::string number(double value, const char* format = "%.3f") {
   char text[32];
   std::snprintf(text, sizeof text, format, value);
   return text;
+}
+
+// An evaluation that was stopped says nothing of the sites it did not reach.
+void check_whole(const Evaluation& e) {
+  if (e.complete && e.summary.size() == e.concepts.size()) return;
+  throw InvalidArgument(cat("[probe.conclude] expected whole evaluations, got one of ", e.probe,
+                            " that was stopped after ", e.sites.size(), " sites, with ",
+                            e.summary.size(), " of ", e.concepts.size(),
+                            " concepts summed up; let it run to its end"));
+}
+
+// Absence is said of the sites, the margin and the level that both probes were held to.
+void check_same(const Evaluation& linear, const Evaluation& nonlinear) {
+  const auto same = [&](const char* what, const auto& a, const auto& b) {
+    if (a == b) return;
+    throw InvalidArgument(cat("[probe.conclude] expected evaluations of the same ", what, ", got ",
+                              text(a), " of ", linear.probe, " and ", text(b), " of ",
+                              nonlinear.probe, "; evaluate both probes alike"));
+  };
+  same("concepts", linear.concepts, nonlinear.concepts);
+  same("sites", linear.sites, nonlinear.sites);
+  same("level", linear.level, nonlinear.level);
+  same("units", linear.units, nonlinear.units);
+  same("margin", linear.options.margin, nonlinear.options.margin);
+  same("alpha", linear.options.alpha, nonlinear.options.alpha);
 }
 
 bool shown(const ConceptSummary& s, double alpha) { return s.encoded_sites > 0 && s.q <= alpha; }
@@ -37,10 +68,10 @@ const char* encoding_name(Encoding encoding) noexcept {
 }
 
 std::vector<Conclusion> conclude(const Evaluation& linear, const Evaluation* nonlinear) {
-  if (nonlinear != nullptr && nonlinear->concepts != linear.concepts) {
-    throw InvalidArgument(cat("[probe.conclude] expected evaluations of the same concepts, got ",
-                              internal::list_text(linear.concepts), " and ",
-                              internal::list_text(nonlinear->concepts)));
+  check_whole(linear);
+  if (nonlinear != nullptr) {
+    check_whole(*nonlinear);
+    check_same(linear, *nonlinear);
   }
   std::vector<Conclusion> out;
   for (std::size_t c = 0; c < linear.summary.size(); ++c) {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "core/text_internal.h"
@@ -344,19 +345,40 @@ std::vector<std::uint32_t> ProbeDataset::cells(std::string_view name) const {
 }
 
 at::Tensor ProbeDataset::design(const std::vector<std::string>& names) const {
+  std::vector<std::size_t> all(rows());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  return design(names, all);
+}
+
+at::Tensor ProbeDataset::design(const std::vector<std::string>& names,
+                                std::span<const std::size_t> rows) const {
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> columns;
-  const auto column = [&](const auto& value) {
-    at::Tensor out = at::empty({length(rows())}, at::kDouble);
-    auto* to = out.mutable_data_ptr<double>();
-    double low = value(0), high = low;
-    for (std::size_t i = 0; i < rows(); ++i) {
-      to[i] = value(i);
-      low = std::min(low, to[i]);
-      high = std::max(high, to[i]);
+  for (const std::size_t i : rows) {
+    if (i >= this->rows()) {
+      throw OutOfRange(
+          cat("[probe.ProbeDataset.design] expected rows below ", this->rows(), ", got ", i));
     }
-    if (high > low) columns.push_back(out);  // constants explain nothing
+  }
+  const auto count = static_cast<double>(rows.size());
+  std::vector<at::Tensor> columns;
+  // constants explain nothing
+  const auto column = [&](const auto& value, bool standardise = false) {
+    at::Tensor out = at::empty({length(rows.size())}, at::kDouble);
+    auto* to = out.mutable_data_ptr<double>();
+    for (std::size_t r = 0; r < rows.size(); ++r) to[r] = value(rows[r]);
+    const auto [low, high] = std::minmax_element(to, to + rows.size());
+    if (rows.empty() || *low == *high) return;
+    if (standardise) {
+      double sum = 0, squares = 0;
+      for (std::size_t r = 0; r < rows.size(); ++r) sum += to[r];
+      const double mean = sum / count;
+      for (std::size_t r = 0; r < rows.size(); ++r) squares += (to[r] - mean) * (to[r] - mean);
+      const double sd = std::sqrt(squares / count);
+      if (!(sd > 0)) return;
+      for (std::size_t r = 0; r < rows.size(); ++r) to[r] = (to[r] - mean) / sd;
+    }
+    columns.push_back(out);
   };
   for (const std::string& name : names) {
     const auto found = std::find_if(nuisances_.begin(), nuisances_.end(),
@@ -366,19 +388,14 @@ at::Tensor ProbeDataset::design(const std::vector<std::string>& names) const {
       column([&](std::size_t i) { return labels[i] == 1 ? 1.0 : 0.0; });
       column([&](std::size_t i) { return labels[i] == kUnknownLabel ? 1.0 : 0.0; });
     } else if (found->kind == NuisanceKind::numeric) {
-      double sum = 0, squares = 0;
-      for (const double v : found->values) sum += v;
-      const double mean = sum / static_cast<double>(rows());
-      for (const double v : found->values) squares += (v - mean) * (v - mean);
-      const double sd = std::sqrt(squares / static_cast<double>(rows()));
-      if (sd > 0) column([&](std::size_t i) { return (found->values[i] - mean) / sd; });
+      column([&](std::size_t i) { return found->values[i]; }, true);
     } else {
       for (std::uint32_t cell = 1; cell < found->cell_count; ++cell) {
         column([&](std::size_t i) { return found->cells[i] == cell ? 1.0 : 0.0; });
       }
     }
   }
-  if (columns.empty()) return at::empty({length(rows()), 0}, at::kDouble);
+  if (columns.empty()) return at::empty({length(rows.size()), 0}, at::kDouble);
   return at::stack(columns, 1);
 }
 

@@ -350,6 +350,12 @@ void FoldStatistics::update(const at::Tensor& rows, const at::Tensor& targets,
   if (!targets.defined() || targets.dim() != 2 || !at::isFloatingType(targets.scalar_type())) {
     throw InvalidArgument(cat("[", kUpdate, "] expected floating targets [n, ", concepts(), "]"));
   }
+  if (rows.defined() && rows.dim() == 2 &&
+      (targets.size(0) != rows.size(0) || targets.size(1) != length(concepts()))) {
+    throw InvalidArgument(cat("[", kUpdate, "] expected targets [", rows.size(0), ", ", concepts(),
+                              "] for rows ", rows.sizes(), ", got ", targets.sizes(),
+                              "; one row of targets a row"));
+  }
   const at::Tensor y = targets.detach().to(at::kCPU, at::kDouble).contiguous();
   Batch batch = batch_of(rows, concepts(), static_cast<std::size_t>(y.numel()), folds,
                          this->folds(), width());

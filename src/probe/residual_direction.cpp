@@ -13,7 +13,9 @@
 #include <ATen/ops/mv.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/outer.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -34,6 +36,7 @@ namespace {
 
 constexpr auto* kWhere = "probe.residual_direction";
 constexpr double kRowsPerColumn = 16;
+constexpr double kRounding = 1e-12;
 
 std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
@@ -51,13 +54,23 @@ Products products_of(const at::Tensor& g, const at::Tensor& h) {
   return {.gg = at::mm(g.t(), g), .gh = at::mm(g.t(), h), .hh = at::mm(h.t(), h)};
 }
 
-// Pseudo-inverse of a positive semi-definite matrix, on the scale of its diagonal.
-at::Tensor pseudo_inverse(const at::Tensor& a) {
-  const at::Tensor scale = a.diagonal().clamp_min(1e-300).rsqrt();
+// Pseudo-inverse of a positive semi-definite matrix, on the scale of its diagonal. A column whose
+// diagonal is at most `floor` [m] is rounding about 0 and takes no part: brought to scale, it would
+// be an arbitrary column.
+at::Tensor pseudo_inverse(const at::Tensor& a, const at::Tensor& floor) {
+  const at::Tensor diagonal = a.diagonal();
+  const at::Tensor scale =
+      at::where(diagonal.gt(floor), diagonal.clamp_min(1e-300).rsqrt(), diagonal.mul(0));
   const auto [values, vectors] = at::linalg_eigh(a.mul(at::outer(scale, scale)));
   const at::Tensor keep = values.gt(1e-10 * values.max().item<double>());
   const at::Tensor inverse = values.clamp_min(1e-300).reciprocal().mul(keep);
   return at::mm(vectors.mul(inverse), vectors.t()).mul(at::outer(scale, scale));
+}
+
+// Indicators too: sums of products of centred columns lose no digits.
+at::Tensor standardised(const at::Tensor& design) {
+  const at::Tensor centred = design.sub(design.mean(0));
+  return centred.div(centred.square().mean(0).sqrt());
 }
 
 // Chen et al. 2010, equation 23.
@@ -97,12 +110,21 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
   }
   const at::Tensor oo = gg.index_select(0, others).index_select(1, others);
   const at::Tensor oc = gg.index_select(0, others).select(1, 1);
-  const at::Tensor inverse = pseudo_inverse(oo);
+  // what centring leaves of a constant: the rounding of sums that were kRounding^-1 times as large
+  const at::Tensor floor = raw.gg.diagonal().mul(kRounding).index_select(0, others);
+  const at::Tensor inverse = pseudo_inverse(oo, floor);
   const at::Tensor explained = at::mv(inverse, oc);
   const auto cc = gg[1][1].item<double>(), ones = gg[0][1].item<double>();
   const double scatter = cc - ones * ones / n;
   const double residual = cc - at::dot(oc, explained).item<double>();
-  const double vif = residual > 1e-9 * scatter ? scatter / residual : HUGE_VAL;
+  double vif = residual > 1e-9 * scatter ? scatter / residual : HUGE_VAL;
+  if (!(vif > 1 - 1e-6)) {
+    throw NumericalError(cat("[", kWhere, "] the variance inflation of ", concept_name, " at ",
+                             site, " came out as ", vif,
+                             ", below 1: what it is adjusted for is too badly conditioned; adjust "
+                             "for less, or bring nuisances to a like scale"));
+  }
+  vif = std::max(vif, 1.0);
   if (!(vif <= options.most_vif)) {
     throw InvalidArgument(cat("[", kWhere, "] the variance inflation of ", concept_name, " is ",
                               vif, ", more than ", options.most_vif,
@@ -216,7 +238,7 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
     index.mutable_data_ptr<std::int64_t>()[r] = length(rows[r]);
     c.mutable_data_ptr<double>()[r] = labels[rows[r]];
   }
-  const at::Tensor z = dataset.design(names).index_select(0, index);
+  const at::Tensor z = standardised(dataset.design(names, rows));
   const std::int64_t q = z.size(1);
   std::vector<at::Tensor> columns{at::ones({length(rows.size()), 1}, at::kDouble), c, z};
   if (options.interactions) columns.push_back(z.mul(c));
@@ -252,6 +274,15 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
     for (std::size_t f = 0; f < parts.size(); ++f) {
       Products rest = sum;
       rest.add(parts[f], -1);
+      // a column that is constant without this fold must come out so: summed anew, not as what a
+      // subtraction leaves
+      rest.gg = at::zeros_like(sum.gg);
+      rest.gh = at::zeros_like(sum.gh);
+      for (std::size_t o = 0; o < parts.size(); ++o) {
+        if (o == f) continue;
+        rest.gg.add_(parts[o].gg);
+        rest.gh.add_(parts[o].gh);
+      }
       out.held_out.push_back(solve(rest, shift, q, site, concept_name, options));
       out.positions.index_put_({index.index_select(0, picks[f])},
                                out.held_out.back().direction.position(x.index_select(0, picks[f])));

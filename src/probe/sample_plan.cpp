@@ -79,14 +79,15 @@ SamplePlan plan_sample(const SampleSize& size) {
     plan.sentences.push_back(sentence);
   };
   if (size.units < plan.needed_units) {
-    refuse(cat(name, ": ", size.width, " columns need ", plan.needed_units,
-               " independent units in A (", kUnitsPerColumn, " a column), there are ", size.units,
-               ": ", plan.needed_units - size.units, " more, or ",
-               plan.most_columns >= 1
-                   ? cat("keep at most ", plan.most_columns,
-                         " principal components, fitted on training rows, or cross-fit")
-                   : std::string("far more units: not even one component can be kept"),
-               "."));
+    refuse(cat(
+        name, ": ", size.width, " columns need ", plan.needed_units, " independent units in A (",
+        kUnitsPerColumn, " a column), there are ", size.units, ": ", plan.needed_units - size.units,
+        " more, or ",
+        plan.most_columns >= 1
+            ? cat("keep at most ", plan.most_columns,
+                  " columns (of scikit-learn's PCA, fitted on training rows, say), or cross-fit")
+            : std::string("far more units: not even one component can be kept"),
+        "."));
   } else {
     plan.sentences.push_back(cat(name, ": ", size.units, " independent units for ", size.width,
                                  " columns, ", number(ratio), " a column, are enough (",

@@ -29,7 +29,11 @@ LinearFits StandardisedFitter::fit(const TrainingStatistics& training) const {
   TrainingStatistics scaled = training;
   scaled.mean = training.mean.mul(scale);
   scaled.scatter = training.scatter.mul(at::outer(scale, scale));
-  scaled.means = training.means.mul(scale);
+  if (training.has_labels()) {
+    scaled.means = training.means.mul(scale);
+  } else {
+    scaled.cross = training.cross.mul(scale);
+  }
   LinearFits fits = inner_->fit(scaled);
   fits.weights = fits.weights.mul(scale);
   return fits;

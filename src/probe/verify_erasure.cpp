@@ -7,12 +7,14 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "core/text_internal.h"
 #include "probe/rows_internal.h"
 #include "tierod/core/error.h"
 #include "tierod/core/random.h"
 #include "tierod/probe/cross_validation.h"
+#include "tierod/stats/distributions.h"
 #include "tierod/stats/ranking.h"
 
 namespace tierod::probe {
@@ -96,6 +98,21 @@ Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
           .penalty = options.penalties[best]};
 }
 
+// How many units have a row of each class; the smaller number is what an AUROC rests on.
+std::size_t rarer_units(std::span<const std::uint8_t> labels,
+                        std::span<const std::int64_t> groups) {
+  std::set<std::int64_t> with[2];
+  for (std::size_t i = 0; i < labels.size(); ++i) with[labels[i]].insert(groups[i]);
+  return std::min(with[0].size(), with[1].size());
+}
+
+double upper_end(const stats::Interval& found) {
+  const double p = (1 + found.confidence) / 2;
+  const double q = std::isfinite(found.df) && found.df > 0 ? stats::student_t_quantile(p, found.df)
+                                                           : stats::normal_quantile(p);
+  return std::max(found.high, found.estimate + q * std::sqrt(2.0) * found.standard_error);
+}
+
 }  // namespace
 
 ErasureCheck verify_erasure(const Eraser& eraser, const at::Tensor& rows,
@@ -105,15 +122,34 @@ ErasureCheck verify_erasure(const Eraser& eraser, const at::Tensor& rows,
   const c10::InferenceMode normal(false);
   const at::NoGradGuard no_grad;
   const at::Tensor x = tierod::internal::checked_native_rows(rows, kWhere, "rows").to(at::kDouble);
+  return verify_erasure(eraser.apply(x), x, labels, groups, options);
+}
+
+ErasureCheck verify_erasure(const at::Tensor& erased, const at::Tensor& rows,
+                            std::span<const std::uint8_t> labels,
+                            std::span<const std::int64_t> groups,
+                            const VerifyErasureOptions& options) {
+  const c10::InferenceMode normal(false);
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = tierod::internal::checked_native_rows(rows, kWhere, "rows").to(at::kDouble);
+  const at::Tensor left =
+      tierod::internal::checked_native_rows(erased, kWhere, "erased rows").to(at::kDouble);
+  if (left.sizes() != x.sizes()) {
+    throw InvalidArgument(cat("[", kWhere, "] expected erased rows of the shape of the rows, ",
+                              x.sizes(), ", got ", left.sizes(),
+                              "; give the same rows before and after"));
+  }
   const auto n = static_cast<std::size_t>(x.size(0));
   if (labels.size() != n || groups.size() != n) {
     throw InvalidArgument(cat("[", kWhere, "] expected labels and groups [", n, "], got ",
-                              labels.size(), " and ", groups.size()));
+                              labels.size(), " and ", groups.size(), "; give one a row"));
   }
   if (options.penalties.empty() ||
       !std::all_of(options.penalties.begin(), options.penalties.end(),
                    [](double p) { return p > 0 && std::isfinite(p); })) {
-    throw InvalidArgument(cat("[", kWhere, "] expected penalties > 0"));
+    throw InvalidArgument(cat("[", kWhere, "] expected penalties > 0, got ",
+                              internal::list_text(options.penalties),
+                              ": erased rows are singular and need one"));
   }
   std::int64_t ones = 0;
   for (std::size_t i = 0; i < n; ++i) {
@@ -127,18 +163,20 @@ ErasureCheck verify_erasure(const Eraser& eraser, const at::Tensor& rows,
   ErasureCheck out;
   out.positives = std::min(ones, static_cast<std::int64_t>(n) - ones);
   out.before = most_read(x, labels, folds, groups, options).auroc;
-  const Reading after = most_read(eraser.apply(x), labels, folds, groups, options);
+  const Reading after = most_read(left, labels, folds, groups, options);
   out.after = after.auroc;
+  out.upper = upper_end(out.after);
   out.penalty = after.penalty;
-  if (out.positives < options.positives) {
-    out.reason = cat("only ", out.positives, " rows of the rarer class, ", options.positives,
-                     " are needed to tell");
+  out.positive_units = rarer_units(labels, groups);
+  if (out.positive_units < options.positive_units) {
+    out.reason = cat("only ", out.positive_units, " units with the rarer class, ",
+                     options.positive_units, " are needed to tell");
   } else if (out.after.estimate > options.most) {
     out.reason =
         cat("a fresh probe still reads ", out.after.estimate, ", more than ", options.most);
-  } else if (out.after.high > options.most_upper) {
+  } else if (!(out.upper <= options.most_upper)) {
     out.reason =
-        cat("a fresh probe may still read ", out.after.high, ", more than ", options.most_upper);
+        cat("a fresh probe may still read ", out.upper, ", more than ", options.most_upper);
   }
   out.passed = out.reason.empty();
   return out;

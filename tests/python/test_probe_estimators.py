@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, PredefinedSplit, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -22,6 +22,7 @@ from tierod.probe import (
     MeanDifferenceProbe,
     MlpProbe,
     RidgeProbe,
+    RidgeTarget,
     StoreRows,
 )
 
@@ -31,6 +32,7 @@ PROBES = [
 CHECKED = [
     *PROBES[:3], MlpProbe(epochs=60), LogisticProbe(), RidgeProbe([0.1, 10.0]),
     LdaProbe([0.1, 0.5]), LogisticProbe([0.1, 10.0]), LeaceEraser(),
+    RidgeTarget(), RidgeTarget([0.1, 10.0]),
 ]  # fmt: skip
 
 
@@ -63,6 +65,24 @@ def test_ridge_is_ridge_classifier(alpha):
     np.testing.assert_allclose(ours.decision_function(x), theirs.decision_function(x), rtol=1e-8)
     assert (ours.predict(x) == theirs.predict(x)).all()
     assert ours.classes_.tolist() == ["no", "yes"]
+
+
+def test_a_real_target_is_read_by_ridge_whose_penalty_whole_groups_choose():
+    rng = np.random.default_rng(3)
+    group = np.arange(240) // 6
+    x = rng.normal(size=(240, 20)) + 2 * rng.normal(size=(40, 20))[group] + 3
+    y = x[:, 0] - 0.5 * x[:, 1] + 2 * rng.normal(size=40)[group] + rng.normal(size=240)
+    ours, theirs = RidgeTarget(7.0).fit(x, y), Ridge(7.0).fit(x, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-9)
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-9)
+    assert ours.score(x, y) == pytest.approx(theirs.score(x, y))
+    alphas = np.logspace(-2, 4, 7)
+    folds = PredefinedSplit(tierod.probe.ProbeDataset(group).folds(5).astype(int))
+    errors = [((cross_val_predict(Ridge(a), x, y, cv=folds) - y) ** 2).sum() for a in alphas]
+    assert 0 < np.argmin(errors) < 6  # the choice is neither end
+    assert RidgeTarget(alphas).fit(x, y, groups=group).alpha_ == alphas[np.argmin(errors)]
+    with pytest.raises(ValueError, match="infinity"):
+        RidgeTarget().fit(x, np.where(np.arange(240) == 5, np.inf, y))
 
 
 def test_lda_is_lda_and_its_probabilities_too():

@@ -206,6 +206,43 @@ def test_erasure_holds_on_new_scenes_or_says_that_it_does_not():
         probe.verify_erasure(fitter.finish(), x, y, group.double())
 
 
+def test_rows_that_an_oracle_erased_are_verified():
+    """Given the concept along with rows, what is left is a regression's residual, on new scenes."""
+    rng = np.random.default_rng(6)
+    n, d = 3000, 12
+    group = np.arange(n) // 5
+    z = (group % 2).astype(float)[:, None]
+    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 3 + 0.8 * z
+    first = np.arange(n) < 1500
+    fitter = probe.LeaceFitter()
+    fitter.update(torch.as_tensor(x[first]), torch.as_tensor(z[first]))
+    oracle = fitter.finish_oracle()
+    slope = np.linalg.lstsq(z[first] - z[first].mean(), x[first] - x[first].mean(0))[0]  # [1, d]
+    new, concept = torch.as_tensor(x[~first]), torch.as_tensor(z[~first])
+    erased = oracle.apply(new, concept)
+    np.testing.assert_allclose(erased, x[~first] - (z[~first] - z[first].mean()) @ slope, atol=1e-9)
+    np.testing.assert_allclose(oracle.slope, slope.T, atol=1e-9)
+    assert float(oracle.mean) == pytest.approx(z[first].mean())
+    assert (oracle.width, oracle.report.rank) == (d, 1)
+    labels, groups = torch.as_tensor(z[~first, 0]), torch.as_tensor(group[~first])
+    check = probe.verify_erasure(erased, new, labels, groups)
+    assert check.passed, check.reason
+    assert check.before.low > 0.8
+    assert (check.positives, check.positive_units) == (750, 150)
+    assert check.after.estimate < check.after.high < check.upper <= 0.65
+    # rows that were not erased, and rows of other shapes
+    assert "still reads" in probe.verify_erasure(new, new, labels, groups).reason
+    with pytest.raises(tierod.InvalidArgument, match="erased rows of the shape of the rows"):
+        probe.verify_erasure(erased[:, :3], new, labels, groups)
+    with pytest.raises(tierod.InvalidArgument, match=r"z|concepts"):
+        oracle.apply(new, concept[:5])
+    # whole groups count, however many rows they have
+    coarse = probe.verify_erasure(erased, new, labels, torch.as_tensor(group[~first] // 2))
+    assert coarse.positive_units == 150
+    few = probe.verify_erasure(erased, new, labels, groups, positive_units=151)
+    assert few.reason == "only 150 units with the rarer class, 151 are needed to tell"
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_leace_is_concept_erasures():
@@ -220,3 +257,19 @@ def test_leace_is_concept_erasures():
         peer.update(x[rows], z[rows])
         fitter.update(x[rows], z[rows])
     torch.testing.assert_close(fitter.finish(shrinkage=0.0).apply(x), peer.eraser(x))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_the_oracle_is_concept_erasures():
+    from concept_erasure import OracleFitter
+
+    rng = np.random.default_rng(5)
+    x = torch.as_tensor(rng.normal(size=(2000, 12)) @ rng.normal(size=(12, 12)) + 5)
+    z = (x[:, :3] + torch.as_tensor(rng.normal(size=(2000, 3))) > 5).double()
+    peer = OracleFitter(12, 3, dtype=torch.float64, shrinkage=False)
+    fitter = probe.LeaceFitter()
+    for rows in torch.arange(2000).split(300):
+        peer.update(x[rows], z[rows])
+        fitter.update(x[rows], z[rows])
+    torch.testing.assert_close(fitter.finish_oracle().apply(x, z), peer.eraser(x, z))

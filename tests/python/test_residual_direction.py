@@ -191,7 +191,7 @@ def test_the_planner_speaks_with_numbers():
     assert plan.expected_erased_auroc == pytest.approx(0.95)  # a measured cell
     text = str(plan)
     assert "pedestrian: 768 columns need 12288 independent units in A (16 a column), there are 400: " \
-           "11888 more, or keep at most 25 principal components" in text  # fmt: skip
+           "11888 more, or keep at most 25 columns (of scikit-learn's PCA" in text  # fmt: skip
     assert "AUROC 0.95 on held-out units; it counts as erased only up to 0.60" in text
     assert "needs 150 units with pedestrian, there are 84: 66 more" in text
     assert "C holds 20 units with pedestrian; an effect needs 100" in text
@@ -217,3 +217,51 @@ def test_the_planner_counts_units_of_a_split():
     )
     assert f"c: {units} independent units for 5 columns" in str(plan)
     assert f"needs 150 units with c, there are {positives}" in str(plan)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_nuisance_that_is_constant_where_labels_are_known_changes_nothing(seed):
+    rng = np.random.default_rng(seed)
+    known = np.arange(300) < 150
+    c = np.where(known, np.arange(300) % 2, np.nan)
+    temperature = np.where(known, 21.37, 10 + 5 * rng.normal(size=300))
+    speed = rng.normal(size=300)
+    x = rng.normal(size=(300, 3))
+    x[known, 0] += 2 * c[known]
+    data = probe.ProbeDataset(
+        np.arange(300), sites={"a": x}, concepts={"c": c},
+        nuisances={"temperature": temperature, "speed": speed},
+    )  # fmt: skip
+    fit = probe.residual_direction(data, "a", "c", shrinkage=0.1, least_cell=0).full
+    b, read, low, vif = naive(x[known], c[known], speed[known, None], 0.1)
+    np.testing.assert_allclose(fit.effect, b, rtol=1e-8)
+    np.testing.assert_allclose(fit.direction.read, read, rtol=1e-7)
+    assert fit.direction.low == pytest.approx(low, abs=1e-8)
+    assert fit.vif == pytest.approx(vif, rel=1e-8)
+    assert fit.vif >= 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_a_nuisance_that_is_constant_without_a_fold_changes_nothing_there(seed, kind):
+    rng = np.random.default_rng(seed)
+    x, c = rng.normal(size=(300, 3)), np.arange(300) % 2
+    x[:, 0] += 2 * c
+    speed = rng.normal(size=300)
+    folds = probe.ProbeDataset(np.arange(300), concepts={"c": c}).folds(4)
+    value = np.where(folds == 2, 10 + 5 * rng.normal(size=300), 21.37)
+    if kind == "categorical":
+        value = np.where(folds == 2, rng.permutation(300) % 3, 0).astype(str)
+    data = probe.ProbeDataset(
+        np.arange(300), sites={"a": x}, concepts={"c": c},
+        nuisances={"odd": (kind, value), "speed": speed},
+    )  # fmt: skip
+    fits = probe.residual_direction(data, "a", "c", shrinkage=0.1, least_cell=0, folds=4)
+    assert (fits.folds == folds).all()
+    keep = folds != 2
+    b, read, low, vif = naive(x[keep], c[keep].astype(float), speed[keep, None], 0.1)
+    got = fits.held_out[2]
+    np.testing.assert_allclose(got.effect, b, rtol=1e-8)
+    np.testing.assert_allclose(got.direction.read, read, rtol=1e-7)
+    assert got.direction.low == pytest.approx(low, abs=1e-8)
+    assert got.vif == pytest.approx(vif, rel=1e-8)

@@ -155,6 +155,9 @@ class TIEROD_API ProbeDataset {
   /// labels in a column of their own; constants are left out, so q may be 0.
   /// @throws InvalidArgument on an unknown name.
   at::Tensor design(const std::vector<std::string>& names) const;
+  /// Return the same [m, q] of some rows: standardised among these, without what is constant there.
+  /// @throws as above; OutOfRange if there is no such row.
+  at::Tensor design(const std::vector<std::string>& names, std::span<const std::size_t> rows) const;
   /// Return the cell [n] of each row under a nuisance or concept (255 for unknown), by name.
   /// @throws InvalidArgument on an unknown name.
   std::vector<std::uint32_t> cells(std::string_view name) const;

@@ -182,7 +182,8 @@ struct TIEROD_API Conclusion {
 
 /// Say of each concept whether it is encoded. Without the non-linear probe's evaluation "not
 /// encoded" cannot be concluded, and is `open`.
-/// @throws InvalidArgument if the two evaluations have other concepts.
+/// @throws InvalidArgument if an evaluation was stopped before its end, or if the two differ in
+///         concepts, sites, level, units, margin or alpha.
 TIEROD_API std::vector<Conclusion> conclude(const Evaluation& linear,
                                             const Evaluation* nonlinear = nullptr);
 

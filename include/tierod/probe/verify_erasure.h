@@ -18,9 +18,9 @@ struct TIEROD_API VerifyErasureOptions {
   /// Ridge penalties of the fresh probes, in units of the mean variance of a column times the rows.
   /// What reads most counts.
   std::vector<double> penalties = {1e-4, 1e-2, 1};
-  double most = 0.60;            ///< the AUROC may not be above this,
-  double most_upper = 0.65;      ///< nor the upper end of its interval above this
-  std::int64_t positives = 150;  ///< fewer rows of the rarer class cannot tell
+  double most = 0.60;                ///< the AUROC may not be above this,
+  double most_upper = 0.65;          ///< nor `ErasureCheck::upper` above this
+  std::size_t positive_units = 150;  ///< fewer units with a row of the rarer class cannot tell
   double confidence = 0.95;
   std::size_t replicates = 2000;  ///< of the bootstrap, where it is one
   std::uint64_t seed = 0;
@@ -30,8 +30,13 @@ struct TIEROD_API VerifyErasureOptions {
 struct TIEROD_API ErasureCheck {
   stats::Interval before;  ///< AUROC on the same rows, not erased
   stats::Interval after;
-  double penalty = 0;          ///< of the probe that reads most after erasure
-  std::int64_t positives = 0;  ///< rows of the rarer class
+  /// Upper end of the interval after erasure with twice the variance: with little to read, held-out
+  /// scores of different folds repeat each other's error, which the interval of given scores
+  /// ignores.
+  double upper = 0;
+  double penalty = 0;              ///< of the probe that reads most after erasure
+  std::int64_t positives = 0;      ///< rows of the rarer class
+  std::size_t positive_units = 0;  ///< units with a row of the class that fewer units have
   bool passed = false;
   std::string reason;  ///< why it did not pass; empty if it did
 };
@@ -46,6 +51,14 @@ struct TIEROD_API ErasureCheck {
 /// @throws InvalidArgument on differing lengths, other labels, fewer groups than folds, or if the
 ///         groups without some fold hold a single class; NumericalError if a row is not finite.
 TIEROD_API ErasureCheck verify_erasure(const Eraser& eraser, const at::Tensor& rows,
+                                       std::span<const std::uint8_t> labels,
+                                       std::span<const std::int64_t> groups,
+                                       const VerifyErasureOptions& options = {});
+
+/// The same of rows [n, d] that any map has erased, for instance an `OracleEraser` that was given
+/// their concepts: `erased` [n, d] beside what they were before.
+/// @throws as above, and InvalidArgument if the shapes differ.
+TIEROD_API ErasureCheck verify_erasure(const at::Tensor& erased, const at::Tensor& rows,
                                        std::span<const std::uint8_t> labels,
                                        std::span<const std::int64_t> groups,
                                        const VerifyErasureOptions& options = {});

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         MeanDifferenceProbe,
         MlpProbe,
         RidgeProbe,
+        RidgeTarget,
         StoreRows,
     )
 
@@ -71,6 +72,7 @@ _ESTIMATORS = (
     "MeanDifferenceProbe",
     "MlpProbe",
     "RidgeProbe",
+    "RidgeTarget",
     "StoreRows",
 )
 
@@ -121,6 +123,7 @@ __all__ = [
     "ResidualFits",
     "RidgeFitter",
     "RidgeProbe",
+    "RidgeTarget",
     "RowFitter",
     "SamplePlan",
     "Splits",

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    OneToOneFeatureMixin,
+    RegressorMixin,
+    TransformerMixin,
+)
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     assert_all_finite,
@@ -90,8 +96,22 @@ def _batches(X: Array | StoreRows) -> Iterator[tuple[slice, Tensor]]:
         yield part, _tensor(X[part])
 
 
-def _settings(value: float | Sequence[float]) -> list[float]:
-    return [float(v) for v in (value if isinstance(value, Sequence) else [value])]
+def _settings(value: Any, where: str, name: str) -> list[float]:
+    """Return the values of a parameter that is a number, or several in any sequence or array."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+    try:
+        settings: list[float] = np.atleast_1d(np.asarray(value, np.float64)).tolist()
+    except (TypeError, ValueError) as error:
+        raise _core.InvalidArgument(
+            f"[probe.{where}] expected {name} as a number or several, got {value!r}"
+        ) from error
+    if not settings or not all(isinstance(v, float) and np.isfinite(v) for v in settings):
+        raise _core.InvalidArgument(
+            f"[probe.{where}] expected {name} as a finite number or several [P], got {value!r}; "
+            "flatten it, with one value at least"
+        )
+    return settings
 
 
 class _Checked(BaseEstimator):  # type: ignore[misc]
@@ -144,14 +164,15 @@ class _Checked(BaseEstimator):  # type: ignore[misc]
             )
         return index.astype(np.uint8)
 
-    def _fold_of(self, groups: Any, labels: Array, folds: int) -> Array:
+    def _fold_of(self, groups: Any, labels: Array, folds: int, *, real: bool = False) -> Array:
         names = np.arange(len(labels)) if groups is None else identities(groups, "fit", "groups")
         if len(names) != len(labels):
             raise _core.InvalidArgument(
                 f"[probe.fit] expected as many groups as rows ({len(labels)}), got {len(names)}"
             )
         dataset = _core.ProbeDataset(names)
-        dataset.add_concept("y", labels)
+        if not real:
+            dataset.add_concept("y", labels)
         return dataset.folds(folds)
 
 
@@ -188,7 +209,11 @@ class _LinearProbe(_BinaryProbe):
         """
         rows, target = self._fit_rows(X, y)
         labels = self._classes(target)
-        settings = _settings(getattr(self, self._setting)) if self._setting else [0.0]
+        settings = (
+            _settings(getattr(self, self._setting), type(self).__name__, self._setting)
+            if self._setting
+            else [0.0]
+        )
         choosing = len(settings) > 1
         folds = self.cv if choosing else 1
         fold_of = (
@@ -296,12 +321,81 @@ class RidgeProbe(_LinearProbe):
 
     _setting = "alpha"
 
-    def __init__(self, alpha: float | Sequence[float] = 1.0, *, cv: int = 5) -> None:
+    def __init__(self, alpha: float | Sequence[float] | Array = 1.0, *, cv: int = 5) -> None:
         self.alpha = alpha
         self.cv = cv
 
     def _fitter(self, settings: list[float]) -> LinearFitter:
         return _core.RidgeFitter(settings)
+
+
+class RidgeTarget(RegressorMixin, _Checked):  # type: ignore[misc]
+    """Ridge regression of a real target (speed, distance), as scikit-learn's `Ridge` fits it.
+
+    Args:
+        alpha: penalty, or several among which grouped folds choose by their held-out squared error.
+        cv: folds of that choice.
+
+    Attributes: coef_ [d], intercept_, alpha_, report_, n_features_in_.
+    """
+
+    def __init__(self, alpha: float | Sequence[float] | Array = 1.0, *, cv: int = 5) -> None:
+        self.alpha = alpha
+        self.cv = cv
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Fit on rows X [n, d] and numbers y [n], in any unit.
+
+        Args:
+            groups: the group [n] of each row; where a penalty is chosen, folds hold whole groups.
+
+        Raises:
+            ValueError: shapes, or a number that is not finite.
+            NumericalError: the system is singular (collinear columns, more columns than rows).
+        """
+        rows, target = self._fit_rows(X, y)
+        assert_all_finite(target, input_name="y")
+        target = target.astype(np.float64)
+        settings = _settings(self.alpha, type(self).__name__, "alpha")
+        choosing = len(settings) > 1
+        folds = self.cv if choosing else 1
+        fold_of = (
+            self._fold_of(groups, target, folds, real=True)
+            if choosing
+            else np.zeros(len(target), np.int64)
+        )
+        statistics = _core.FoldStatistics(1, folds, _core.Targets.reals)
+        z, f = torch.from_numpy(target).unsqueeze(1), torch.from_numpy(fold_of.astype(np.int64))
+        for part, batch in _batches(rows):
+            statistics.update(batch, z[part], f[part])
+        chosen = 0
+        if choosing:
+            fitter = _core.RidgeFitter(settings)
+            fits = [_core.fit_linear(fitter, statistics, fold) for fold in range(folds)]
+            errors = np.zeros(len(settings))
+            for part, batch in _batches(rows):
+                scores = _core.held_out_scores(batch.double(), f[part], fits)[:, 0]  # [P, n]
+                errors += (scores - z[part, 0]).square().sum(1).numpy()
+            chosen = int(np.argmin(errors))
+        fit = _core.RidgeFitter([settings[chosen]]).fit(statistics.training())
+        self.alpha_ = settings[chosen]
+        self.coef_ = fit.weights[0, 0].numpy().copy()
+        self.intercept_ = float(fit.intercepts[0, 0])
+        report = fit.report(0, 0)
+        self.report_ = {
+            name: getattr(report, name) for name in ("rows", "rank", "condition", "note")
+        }
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the targets [n] that rows X [n, d] are read to have."""
+        check_is_fitted(self)
+        rows = self._rows(X, reset=False)
+        out = np.empty(rows.shape[0])
+        weights = torch.from_numpy(self.coef_)
+        for part, batch in _batches(rows):
+            out[part] = (batch.double() @ weights).numpy() + self.intercept_
+        return out
 
 
 class LdaProbe(_LinearProbe):
@@ -316,7 +410,7 @@ class LdaProbe(_LinearProbe):
 
     _setting = "shrinkage"
 
-    def __init__(self, shrinkage: float | Sequence[float] = 0.1, *, cv: int = 5) -> None:
+    def __init__(self, shrinkage: float | Sequence[float] | Array = 0.1, *, cv: int = 5) -> None:
         self.shrinkage = shrinkage
         self.cv = cv
 
@@ -352,7 +446,11 @@ class LogisticProbe(_LinearProbe):
     """
 
     def __init__(
-        self, penalty: float | Sequence[float] = 1.0, *, cv: int = 5, tolerance: float = 1e-7
+        self,
+        penalty: float | Sequence[float] | Array = 1.0,
+        *,
+        cv: int = 5,
+        tolerance: float = 1e-7,
     ) -> None:
         self.penalty = penalty
         self.cv = cv
@@ -363,7 +461,7 @@ class LogisticProbe(_LinearProbe):
         into memory, since every step needs them."""
         rows, target = self._fit_rows(X, y)
         labels = self._classes(target)
-        settings = _settings(self.penalty)
+        settings = _settings(self.penalty, type(self).__name__, "penalty")
         x = torch.cat([batch for _, batch in _batches(rows)])
         z = torch.from_numpy(labels).unsqueeze(1)
         fitter = _core.LogisticFitter(settings, tolerance=self.tolerance)

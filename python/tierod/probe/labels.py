@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def encode(values: Any, where: str, name: str) -> tuple[npt.NDArray[np.uint8], n
 def identities(
     values: Any, where: str, name: str, *, missing: bool = False
 ) -> npt.NDArray[np.int64]:
-    """Return names of any sortable type as integers; with `missing`, NaN and None become -1."""
+    """Return names of any sortable type as integers; with `missing`, NaN, None and -1 become -1."""
     array = array_of(values)
     if array.ndim != 1:
         raise _core.InvalidArgument(
@@ -63,6 +64,11 @@ def identities(
     if array.dtype.kind in "iub":
         return array.astype(np.int64)
     unknown = unknown_of(array)
+    if missing and array.dtype.kind in "fO":
+        # -1 says "none" in integers; a NaN elsewhere in the column must not turn it into a name
+        unknown |= np.array(
+            [isinstance(x, Real) and float(x) == -1 for x in array.tolist()], dtype=np.bool_
+        )
     if unknown.any() and not missing:
         raise _core.InvalidArgument(
             f"[probe.{where}] expected {name} without missing values, got one in row "

@@ -5,6 +5,7 @@
 #include <ATen/ops/stack.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,11 @@ TEST(VerifyErasure, PassesWhatWasErasedFromEnoughRows) {
   EXPECT_LT(check.after.estimate, 0.6);
   EXPECT_EQ(check.after.clusters, 300U);
   EXPECT_EQ(check.positives, 750);
+  EXPECT_EQ(check.positive_units, 150U);
+  // twice the variance of the interval of given scores
+  EXPECT_GT(check.upper, check.after.high);
+  EXPECT_NEAR(check.upper,
+              check.after.estimate + 1.959964 * std::sqrt(2) * check.after.standard_error, 1e-6);
 }
 
 TEST(VerifyErasure, SeesThatFewRowsPerColumnDoNotErase) {
@@ -66,7 +72,66 @@ TEST(VerifyErasure, SaysWhenItCannotTell) {
   const ErasureCheck check =
       verify_erasure(fitted(scenes(6000, 8, 1)), test.x, test.labels, test.groups);
   EXPECT_FALSE(check.passed);
-  EXPECT_NE(check.reason.find("only 100 rows of the rarer class"), std::string::npos);
+  EXPECT_NE(check.reason.find("only 20 units with the rarer class"), std::string::npos)
+      << check.reason;
+}
+
+TEST(VerifyErasure, CountsUnitsAndNotRows) {
+  // 750 rows with the concept, of 75 scenes
+  Scenes test = scenes(1500, 8, 2);
+  for (std::int64_t& g : test.groups) g /= 2;
+  const ErasureCheck one =
+      verify_erasure(fitted(scenes(6000, 8, 1)), test.x, test.labels, test.groups);
+  EXPECT_EQ(one.positive_units, 150U);  // each scene has rows of both classes
+  for (std::size_t i = 0; i < test.groups.size(); ++i) {
+    test.groups[i] = 2 * (static_cast<std::int64_t>(i) / 20) + test.labels[i];
+  }
+  const ErasureCheck check =
+      verify_erasure(fitted(scenes(6000, 8, 1)), test.x, test.labels, test.groups);
+  EXPECT_EQ(check.positives, 750);
+  EXPECT_EQ(check.positive_units, 75U);
+  EXPECT_FALSE(check.passed);
+  EXPECT_NE(check.reason.find("only 75 units"), std::string::npos) << check.reason;
+}
+
+// Nothing is erased, and the best linear reading has AUROC Phi(shift / sqrt 2) = .65, the bar
+// itself: a claim that it is below the bar is wrong, and may be made in one check of twenty.
+TEST(VerifyErasure, SeldomPassesWhatStillReadsAtTheBar) {
+  constexpr std::int64_t kUnits = 300, kColumns = 4;
+  constexpr int kChecks = 300;
+  constexpr double kShift = 0.5449;
+  std::vector<std::uint8_t> labels;
+  std::vector<std::int64_t> groups;
+  for (std::int64_t i = 0; i < kUnits; ++i) {
+    labels.push_back(static_cast<std::uint8_t>(i % 2));
+    groups.push_back(i);
+  }
+  int passed = 0, given = 0;
+  for (int run = 0; run < kChecks; ++run) {
+    const at::Tensor x = normals(kUnits, kColumns, 1000 + static_cast<std::uint64_t>(run));
+    for (std::int64_t i = 1; i < kUnits; i += 2) x[i][0].add_(kShift);
+    const ErasureCheck check = verify_erasure(
+        x, x, labels, groups, {.replicates = 100, .seed = static_cast<std::uint64_t>(run)});
+    passed += check.passed ? 1 : 0;
+    given += check.after.estimate <= 0.60 && check.after.high <= 0.65 ? 1 : 0;
+  }
+  RecordProperty("passed", passed);
+  RecordProperty("by the interval of given scores", given);
+  EXPECT_LE(passed, kChecks / 20) << "of " << kChecks << ", and " << given
+                                  << " by the interval of given scores";
+}
+
+TEST(VerifyErasure, TakesRowsThatAnyMapHasErased) {
+  const Scenes s = scenes(1500, 8, 2);
+  const Eraser eraser = fitted(scenes(6000, 8, 1));
+  const ErasureCheck want = verify_erasure(eraser, s.x, s.labels, s.groups),
+                     got = verify_erasure(eraser.apply(s.x), s.x, s.labels, s.groups);
+  EXPECT_EQ(got.after.estimate, want.after.estimate);
+  EXPECT_EQ(got.upper, want.upper);
+  EXPECT_EQ(got.before.estimate, want.before.estimate);
+  // what keeps the rows as they are erases nothing
+  EXPECT_FALSE(verify_erasure(s.x, s.x, s.labels, s.groups).passed);
+  EXPECT_THROW(verify_erasure(s.x.narrow(1, 0, 3), s.x, s.labels, s.groups), InvalidArgument);
 }
 
 TEST(VerifyErasure, RefusesBadInput) {
