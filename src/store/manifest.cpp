@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <memory>
 #include <set>
 
 #include "store/bytes_internal.h"
@@ -13,7 +14,7 @@ namespace tierod::internal {
 namespace {
 
 // The first line holds the checksum of all that follows, so that no edit goes unnoticed.
-constexpr std::string_view kHead = "{\"xxh3\": \"";
+constexpr std::string_view kHead = R"({"xxh3": ")";
 constexpr std::string_view kMiddle = "\", \"manifest\":\n";
 constexpr std::string_view kTail = "}\n";
 
@@ -225,8 +226,9 @@ std::string shard_name(std::int64_t number) {
 std::int64_t shard_number(std::string_view file) noexcept {
   if (!file.ends_with(".h5") || file.size() < 9 || file.size() > 18) return -1;
   std::int64_t number = -1;
-  const char* end = file.data() + file.size() - 3;
-  const auto [at, error] = std::from_chars(file.data(), end, number);
+  const char* begin = std::to_address(file.begin());
+  const char* end = begin + file.size() - 3;
+  const auto [at, error] = std::from_chars(begin, end, number);
   return error == std::errc() && at == end && number >= 0 ? number : -1;
 }
 

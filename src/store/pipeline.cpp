@@ -210,6 +210,7 @@ void Pipeline::process(Task& task) {
     seal_shard(*task.seal);
     return;
   }
+  if (!task.chunk) return;
   const ChunkTask& chunk = *task.chunk;
   if (!shard_) {
     shard_path_ = store_path(store_, shard_name(next_number_) + ".tmp");

@@ -84,7 +84,7 @@ ActivationWriter::ActivationWriter(std::unique_ptr<Impl> impl) : impl_(std::move
 ActivationWriter::~ActivationWriter() {
   if (::getpid() != impl_->process) {
     // The threads, the open shard and the lock's counts are the parent's.
-    static_cast<void>(impl_.release());
+    static_cast<void>(impl_.release());  // NOLINT(bugprone-unused-return-value): leaked on purpose
     return;
   }
   if (!impl_->open) return;

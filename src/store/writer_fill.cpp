@@ -82,6 +82,7 @@ StreamState& ActivationWriter::Impl::stream(std::string_view name, const char* f
     if (stream.name == name) return stream;
   }
   std::vector<std::string> names;
+  names.reserve(streams.size());
   for (const StreamState& stream : streams) names.push_back(stream.name);
   throw SiteError(cat("[store.ActivationWriter.", function, "] there is no stream '", name,
                       "'; there are ", internal::list_text(names)));
