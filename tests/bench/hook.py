@@ -31,6 +31,7 @@ from harness import (
     host_python,
     interleave,
     line,
+    parse_options,
     python_worker,
     root,
 )
@@ -402,17 +403,7 @@ LINES: dict[str, tuple[float, str, str, Callable]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and peers, under 60 s")
-    parser.add_argument("--only", metavar="NAME", help="only the lines whose name contains NAME")
-    parser.add_argument("--record", action="store_true", help="write docs/benchmarks/hook.jsonl")
-    parser.add_argument("--build-dir", help="a configured build folder (default build/release)")
-    options = parser.parse_args()
-    wanted = [name for name in LINES if options.only is None or options.only in name]
-    if not wanted:
-        parser.error(f"no line is called like {options.only!r}; there are {', '.join(LINES)}")
-    if options.record and (options.quick or options.only):
-        parser.error("--record writes a full run: leave --quick and --only out")
+    options, wanted = parse_options(__doc__, "hook", LINES, "fewer rounds and peers, under 60 s")
 
     report = Reporter()
 

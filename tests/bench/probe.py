@@ -8,7 +8,6 @@ Prints one JSON object a line; see README.md beside this file. Never fails on a 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from harness import (
     host_python,
     interleave,
     line,
+    parse_options,
     python_worker,
     root,
 )
@@ -213,17 +213,7 @@ MEASURES: tuple[tuple[Callable, tuple[str, ...]], ...] = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, under 60 s")
-    parser.add_argument("--only", metavar="NAME", help="only the lines whose name contains NAME")
-    parser.add_argument("--record", action="store_true", help="write docs/benchmarks/probe.jsonl")
-    parser.add_argument("--build-dir", help="a configured build folder (default build/release)")
-    options = parser.parse_args()
-    if options.record and (options.quick or options.only):
-        parser.error("--record writes a full run: leave --quick and --only out")
-    wanted = [name for name in LINES if options.only is None or options.only in name]
-    if not wanted:
-        parser.error(f"no line is called like {options.only!r}; there are {', '.join(LINES)}")
+    options, wanted = parse_options(__doc__, "probe", LINES)
 
     report = Reporter()
 

@@ -11,7 +11,6 @@ to docs/benchmarks/stats_tables.md.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from harness import (
     host_python,
     interleave,
     line,
+    parse_options,
     python_worker,
     root,
 )
@@ -115,25 +115,14 @@ LINES: dict[str, tuple[float, str, str, Callable]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, under 60 s")
-    parser.add_argument("--only", metavar="NAME", help="only the lines whose name contains NAME")
-    parser.add_argument("--record", action="store_true", help="write docs/benchmarks/stats.jsonl")
-    parser.add_argument("--tables", action="store_true", help="print tables of error rates")
-    parser.add_argument("--build-dir", help="a configured build folder (default build/release)")
-    options = parser.parse_args()
+    options, wanted = parse_options(__doc__, "stats", LINES, tables="print tables of error rates")
     environment = {"PYTHONPATH": package_path(options.build_dir)}
-    if options.record and (options.quick or options.only):
-        parser.error("--record writes a full run: leave --quick and --only out")
     if options.tables:
         script = Path(__file__).with_name("stats_tables.py")
         command = [str(host_python()), str(script)]
         command += ["--quick"] if options.quick else []
         command += ["--record"] if options.record else []
         return subprocess.run(command, env=os.environ | environment, check=False).returncode
-    wanted = [name for name in LINES if options.only is None or options.only in name]
-    if not wanted:
-        parser.error(f"no line is called like {options.only!r}; there are {', '.join(LINES)}")
 
     report = Reporter()
     for name in wanted:

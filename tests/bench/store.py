@@ -28,6 +28,7 @@ from harness import (
     WorkerError,
     host_python,
     line,
+    parse_options,
     python_worker,
     root,
 )
@@ -268,17 +269,7 @@ LINES: dict[str, tuple[float, str, str, Callable]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a quarter of the data, under 60 s")
-    parser.add_argument("--only", metavar="NAME", help="only the lines whose name contains NAME")
-    parser.add_argument("--record", action="store_true", help="write docs/benchmarks/store.jsonl")
-    parser.add_argument("--build-dir", help="a configured build folder (default build/release)")
-    options = parser.parse_args()
-    wanted = [name for name in LINES if options.only is None or options.only in name]
-    if not wanted:
-        parser.error(f"no line is called like {options.only!r}; there are {', '.join(LINES)}")
-    if options.record and options.quick:
-        parser.error("--record writes full lines: leave --quick out")
+    options, wanted = parse_options(__doc__, "store", LINES, "a quarter of the data, under 60 s")
 
     report = Reporter()
 

@@ -4,6 +4,7 @@ Standard library only, so that a bench starts under any Python and leaves torch 
 """
 
 from .measure import Contender, interleave
+from .options import parse_options
 from .peers import Peer, host_python, root
 from .report import Reporter, line
 from .worker import Worker, WorkerError, python_worker
@@ -17,6 +18,7 @@ __all__ = [
     "host_python",
     "interleave",
     "line",
+    "parse_options",
     "python_worker",
     "root",
 ]

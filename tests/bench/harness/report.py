@@ -58,10 +58,16 @@ class Reporter:
         print(json.dumps(row), flush=True)
 
     def record(self, room: str, **about: object) -> Path:
-        """Write the lines to docs/benchmarks/<room>.jsonl under the machine's description."""
+        """Write the lines to docs/benchmarks/<room>.jsonl under the machine's description; other lines
+        of the same machine stay."""
         path = root() / "docs" / "benchmarks" / f"{room}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [{"machine": machine(), **about}, *self.lines]
+        head, lines = {"machine": machine(), **about}, {}
+        if path.exists():
+            before, *rows = [json.loads(text) for text in path.read_text().splitlines()]
+            lines = {row["name"]: row for row in rows} if before == head else {}
+        lines |= {row["name"]: row for row in self.lines}
+        rows = [head, *lines.values()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return path
 
