@@ -233,6 +233,7 @@ RecoverReport recover_store(const std::string& path, const Progress& progress) {
 
   manifest->shards = std::move(elsewhere);
   std::vector<const Found*> ordered;
+  ordered.reserve(found.size());
   for (const auto& [file, shard] : found) ordered.push_back(&shard);
   std::sort(ordered.begin(), ordered.end(), [](const Found* a, const Found* b) {
     return internal::shard_number(a->entry.file) < internal::shard_number(b->entry.file);

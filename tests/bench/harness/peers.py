@@ -148,6 +148,7 @@ def _resolve(requirements: list[str], lock: Path) -> None:
 
 def _last_error(text: str) -> str:
     rows = [row.strip() for row in text.splitlines() if row.strip()]
+    rows = [row for row in rows if not row.startswith("WARNING")]
     errors = [row for row in rows if row.startswith("ERROR")]
     return (errors or rows or [""])[-1][:300]
 
