@@ -3,27 +3,38 @@
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 from conftest import ROOT, WORK, build, configure, run, torch_root
 
 CONSUMER = ROOT / "tests" / "package" / "consumer"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION = f"tierod {PROJECT['version']}"
 
 
 def build_and_run(folder, *defines):
+    """Return what the consumer's two programs print; each ends with an error if a check in it fails."""
     configure(CONSUMER, folder, *defines)
     build(folder)
-    assert "consumer: ok" in run(folder / "consumer").stdout
-    run(folder / "versions")
+    return run(folder / "consumer").stdout, run(folder / "versions").stdout
 
 
 def test_consumer_of_the_prefix(prefix):
     cmake_path = f"{prefix};{torch_root() / 'share' / 'cmake'}"
-    build_and_run(WORK / "consumer-prefix", f"-DCMAKE_PREFIX_PATH={cmake_path}")
+    consumer, versions = build_and_run(
+        WORK / "consumer-prefix", f"-DCMAKE_PREFIX_PATH={cmake_path}"
+    )
+    assert "consumer: ok" in consumer
+    assert VERSION in versions
 
 
 def test_consumer_of_the_wheel_finds_torch_beside_it(wheel):
-    build_and_run(WORK / "consumer-wheel", f"-DCMAKE_PREFIX_PATH={wheel.package}")
+    consumer, versions = build_and_run(
+        WORK / "consumer-wheel", f"-DCMAKE_PREFIX_PATH={wheel.package}"
+    )
+    assert "consumer: ok" in consumer
+    assert VERSION in versions
 
 
 def test_prefix_holds_only_the_library(prefix):
@@ -87,4 +98,4 @@ def test_cuda_build_of_torch_needs_no_cuda_toolkit(prefix):
     cmake_path = f"{prefix};{cuda / 'share' / 'cmake'}"
     configure(CONSUMER, folder, f"-DCMAKE_PREFIX_PATH={cmake_path}", "-DTIEROD_NVCC=")
     build(folder, "--target", "versions")
-    run(folder / "versions")
+    assert VERSION in run(folder / "versions").stdout

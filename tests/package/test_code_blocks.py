@@ -47,7 +47,8 @@ def test_python_blocks(page, tmp_path):
             # keep the page's line numbers, so that a traceback points into it
             lines += [""] * (block.line - 1 - len(lines)) + block.code.splitlines()
     script.write_text("\n".join(lines) + "\n")
-    run(sys.executable, "-W", "error", script, env={"PYTHONPATH": str(RELEASE / "python")})
+    done = run(sys.executable, "-W", "error", script, env={"PYTHONPATH": str(RELEASE / "python")})
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")
@@ -74,4 +75,5 @@ def programs(prefix):
     ids=lambda b: f"{name_of(b.page)}:{b.line}",
 )
 def test_cpp_blocks(programs, block):
-    run(programs / f"{name_of(block.page)}_{block.line}")
+    done = run(programs / f"{name_of(block.page)}_{block.line}")
+    assert done.returncode == 0, done.stderr

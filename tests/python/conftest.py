@@ -91,3 +91,16 @@ def tmp_path(request, tmp_path):
     folder = Path(tempfile.mkdtemp(prefix="tierod_", dir=shared))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def evaluated():
+    """A dataset of `probe_case` and its evaluation, which takes seconds and nobody changes."""
+    from probe_case import PENALTIES, world
+
+    from tierod import probe
+
+    data = world()
+    return data, probe.evaluate(
+        data, probe.RidgeFitter(PENALTIES), keep_scores=True, seed=3, permutations=199
+    )

@@ -131,13 +131,13 @@ def test_numpy_and_torch_are_alike(probe, dtype):
     ids=repr,
 )
 def test_a_store_is_streamed_to_the_same_result(probe, tmp_path, monkeypatch):
-    from tierod.probe import estimators
+    from tierod.probe.estimators import rows as estimator_rows
 
     x, y = sample()
     path = tmp_path / "store"
     with tierod.ActivationWriter(path, {"main": {"a": (x.shape[1], torch.float32)}}) as writer:
         writer.append("main", {"sample": np.arange(len(x))}, {"a": x.astype(np.float32)})
-    monkeypatch.setattr(estimators, "_BATCH_ROWS", 17)
+    monkeypatch.setattr(estimator_rows, "BATCH_ROWS", 17)
     monkeypatch.setattr(StoreRows.batches, "__defaults__", (17,))
     rows = StoreRows(tierod.ActivationReader(path), "main", "a")
     assert rows.shape == x.shape
