@@ -187,9 +187,10 @@ void bind_sinks(py::module_& m) {
            py::arg("folds") = 5, py::arg("covariance") = true, py::arg("seed") = 0)
       .def("_begin_batch",
            [batch](MomentsSink& sink, const at::Tensor& samples,
-                   const std::optional<at::Tensor>& groups,
+                   const std::optional<at::Tensor>& scenes, const std::optional<at::Tensor>& groups,
                    const std::optional<at::Tensor>& labels) {
-             sink.begin_batch(batch(samples, {}, groups, {}, {}), labels.value_or(at::Tensor()));
+             sink.begin_batch(batch(samples, scenes, groups, {}, {}),
+                              labels.value_or(at::Tensor()));
            })
       .def("result", [](const MomentsSink& sink) { return sink.result(); });
   m.def("fold_of_group", &fold_of_group, py::arg("group"), py::arg("folds"), py::arg("seed"),

@@ -1855,7 +1855,11 @@ class MomentsSink(CaptureSink):
         seed: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> None: ...
     def _begin_batch(
-        self, arg0: torch.Tensor, arg1: torch.Tensor | None, arg2: torch.Tensor | None
+        self,
+        arg0: torch.Tensor,
+        arg1: torch.Tensor | None,
+        arg2: torch.Tensor | None,
+        arg3: torch.Tensor | None,
     ) -> None: ...
     def result(self) -> FoldMoments: ...
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/text_internal.h"
+#include "probe/covariance_internal.h"
 #include "probe/row_sums_internal.h"
 #include "probe/rows_internal.h"
 #include "stats/tensor_internal.h"
@@ -61,16 +62,6 @@ void add(std::vector<double>& to, const at::Tensor& x) {
 }
 
 constexpr auto* kFinish = "probe.LeaceFitter.finish";
-
-// Chen et al. 2010, equation 23, from the covariance alone.
-double oracle_shrinkage(const at::Tensor& covariance, double rows) {
-  const auto d = static_cast<double>(covariance.size(0));
-  const auto squares = covariance.square().sum().item<double>();  // tr(S^2)
-  const auto trace = covariance.diagonal().sum().item<double>();
-  const double above = (1 - 2 / d) * squares + trace * trace;
-  const double below = (rows + 1 - 2 / d) * (squares - trace * trace / d);
-  return below > 0 ? std::min(1.0, above / below) : 1.0;
-}
 
 }  // namespace
 
@@ -346,12 +337,8 @@ Eraser LeaceFitter::finish(const LeaceOptions& options) const {
   Eraser out;
   out.mean_ = m.mean;
   out.report_.rows = rows();
-  out.report_.shrinkage = options.shrinkage >= 0
-                              ? options.shrinkage
-                              : oracle_shrinkage(covariance, static_cast<double>(rows()));
-  const double gamma = out.report_.shrinkage;
-  const double level = covariance.diagonal().sum().item<double>() / static_cast<double>(width);
-  covariance.mul_(1 - gamma).diagonal().add_(gamma * level);
+  out.report_.shrinkage =
+      tierod::internal::shrink(covariance, static_cast<double>(rows()), options.shrinkage);
 
   // W = S^-1/2 and its pseudo-inverse S^1/2 within the rank of S
   const auto [values, vectors] = at::linalg_eigh(covariance);

@@ -159,7 +159,18 @@ class Evaluator {
       task.tracks.push_back(plan.group_control);
       memory.tracks.push_back(plan.group_control);
     }
-    out.nested = internal::nested_scores(fitter_, task);
+    // Rows that are all alike say nothing, whatever the probe; ridge reads 0 of them.
+    const bool dead = !task.rows.ne(task.rows[0]).any().item<bool>();
+    const RidgeFitter nothing({1});
+    const auto nested = [&](const NestedTask& of) {
+      return dead ? internal::nested_scores(nothing, of) : internal::nested_scores(fitter_, of);
+    };
+    out.nested = nested(task);
+    if (dead) {
+      for (std::vector<std::string>& notes : out.nested.notes) {
+        notes = {"the activations do not vary: nothing can be read of them"};
+      }
+    }
     if (memory.tracks.empty()) return out;
     // row-wise folds: a group's rows are dealt in turn
     std::map<std::int64_t, std::uint32_t> seen;
@@ -170,7 +181,7 @@ class Evaluator {
         });
     if (!possible) return out;
     memory.rows = task.rows;
-    out.memorised = internal::nested_scores(fitter_, memory);
+    out.memorised = nested(memory);
     return out;
   }
 

@@ -398,24 +398,10 @@ void permute(const ProbeDataset& dataset, const EvaluationOptions& options, cons
     }
   }
   std::vector<at::Tensor> means;
-  std::vector<std::size_t> alive;  // sites
   for (std::size_t s = 0; s < sink.sites; ++s) {
-    at::Tensor site =
-        unit_means(dataset.site(sink.at(s, group.members[0]).site), first, places, clusters);
-    if (!site.ne(site[0]).any().item<bool>()) {  // its statistic is 0 under every permutation
-      for (const std::size_t c : group.members) {
-        EvaluationRow& row = sink.at(s, c);
-        row.p = row.p_max_t = 1;
-        row.p_method = "permutation";
-        row.note += cat(row.note.empty() ? "" : "; ", "the activations do not vary between units",
-                        first.stratum_count > 1 ? " of a stratum" : "", ": p is 1");
-      }
-      continue;
-    }
-    alive.push_back(s);
-    means.push_back(std::move(site));
+    means.push_back(
+        unit_means(dataset.site(sink.at(s, group.members[0]).site), first, places, clusters));
   }
-  if (alive.empty()) return;
   const auto test = [&](const std::vector<std::size_t>& members,
                         std::span<const std::uint8_t> of_units) {
     const stats::SiteMaxT map = stats::site_max_t(means, of_units, strata,
@@ -423,9 +409,9 @@ void permute(const ProbeDataset& dataset, const EvaluationOptions& options, cons
                                                    .folds = group.folds,
                                                    .seed = options.seed,
                                                    .alpha = options.alpha});
-    for (std::size_t s = 0; s < alive.size(); ++s) {
+    for (std::size_t s = 0; s < sink.sites; ++s) {
       for (std::size_t m = 0; m < members.size(); ++m) {
-        EvaluationRow& row = sink.at(alive[s], members[m]);
+        EvaluationRow& row = sink.at(s, members[m]);
         row.p = map.p[s * members.size() + m];
         row.p_max_t = map.single_step[s * members.size() + m];
         row.p_method = "permutation";

@@ -41,15 +41,6 @@ double balanced_accuracy(std::span<const double> probabilities,
   return (right[0] / count[0] + right[1] / count[1]) / 2;
 }
 
-// Note [The error of a cross-validated AUROC]
-// Intervals take the held-out scores as given. Where there is no signal, the scores of two groups i
-// and j repeat each other's error: i is scored by a probe that saw j's label and j by one that saw
-// i's, both by z_i z_j x_i'x_j. The variance of the sum is then twice what the contributions show
-// (an interval around .5 that says 95 % covers 83 %), and with strong signal it is right. So a
-// claim of absence takes twice the variance, and a claim of presence needs the permutation p as
-// well.
-constexpr double kRepeatedError = 1.4142135623730951;
-
 // Note [The better of several baselines]
 // The better baseline is not known but found, and a bound of the difference to the one that
 // happened to be largest would be exceeded too often. The AUROC less the better baseline is the

@@ -202,9 +202,11 @@ MlpModel MlpFitter::fit_model(const FitTask& task, std::size_t setting) const {
   const auto n = static_cast<double>(task.labels.size());
 
   MlpModel model;
-  model.mean_ = rows.mean(0).to(at::kFloat);
-  const at::Tensor variance = rows.sub(model.mean_).square().mean(0);
-  const at::Tensor alive = variance.gt(model.mean_.to(at::kDouble).square().mul(1e-24).add(1e-300));
+  // about the mean in f64: rounded to f32 it would bring a constant column to life
+  const at::Tensor mean = rows.to(at::kDouble).mean(0);
+  const at::Tensor variance = rows.to(at::kDouble).sub(mean).square().mean(0);
+  const at::Tensor alive = variance.gt(mean.square().mul(1e-24).add(1e-300));
+  model.mean_ = mean.to(at::kFloat);
   model.scale_ = variance.clamp_min(1e-300).rsqrt().mul(alive).to(at::kFloat);
   const at::Tensor x = rows.sub(model.mean_).mul(model.scale_).to(at::kFloat);
   at::Tensor y = at::empty({length(task.labels.size())}, at::kFloat);

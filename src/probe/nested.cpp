@@ -28,8 +28,8 @@ namespace {
 
 std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
-// A score that does not vary stays 0 rather than becoming noise.
-double scale_of(double sd) { return sd > 1e-300 ? 1 / sd : 0; }
+// A score that does not vary, but for the rounding of its mean, stays 0 rather than becoming noise.
+double scale_of(double sd, double largest) { return sd > 1e-12 * largest ? 1 / sd : 0; }
 
 at::Tensor index_of(const std::vector<std::int64_t>& rows) {
   at::Tensor out = at::empty({length(rows.size())}, at::kLong);
@@ -326,7 +326,7 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
   const auto fit_and_score = [&](const Part& part, std::size_t t, std::size_t setting,
                                  std::vector<std::size_t> score_folds) {
     std::vector<std::uint8_t> labels;
-    double count[2] = {}, sum[2] = {}, squares = 0;
+    double count[2] = {}, sum[2] = {}, squares = 0, largest = 0;
     for (const std::int64_t i : part.index) {
       labels.push_back(task.tracks[t][static_cast<std::size_t>(i)]);
     }
@@ -337,11 +337,12 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
     for (std::size_t i = 0; i < labels.size(); ++i) {
       count[labels[i]] += 1;
       sum[labels[i]] += s[i];
+      largest = std::max(largest, std::abs(s[i]));
     }
     const double mean = (sum[0] + sum[1]) / (count[0] + count[1]);
     for (std::size_t i = 0; i < labels.size(); ++i) squares += (s[i] - mean) * (s[i] - mean);
     const double middle = (sum[0] / count[0] + sum[1] / count[1]) / 2;
-    const double scale = scale_of(std::sqrt(squares / (count[0] + count[1])));
+    const double scale = scale_of(std::sqrt(squares / (count[0] + count[1])), largest);
     std::vector<at::Tensor> scores;
     for (const std::size_t f : score_folds) {
       scores.push_back(checked(scorer(rows[f]), rows[f].size(0)).sub(middle).mul(scale));

@@ -25,6 +25,7 @@
 #include <utility>
 
 #include "core/text_internal.h"
+#include "probe/covariance_internal.h"
 #include "stats/tensor_internal.h"
 #include "tierod/core/error.h"
 
@@ -71,16 +72,6 @@ at::Tensor pseudo_inverse(const at::Tensor& a, const at::Tensor& floor) {
 at::Tensor standardised(const at::Tensor& design) {
   const at::Tensor centred = design.sub(design.mean(0));
   return centred.div(centred.square().mean(0).sqrt());
-}
-
-// Chen et al. 2010, equation 23.
-double estimated_shrinkage(const at::Tensor& covariance, double rows) {
-  const auto d = static_cast<double>(covariance.size(0));
-  const auto squares = covariance.square().sum().item<double>();
-  const auto trace = covariance.diagonal().sum().item<double>();
-  const double above = (1 - 2 / d) * squares + trace * trace;
-  const double below = (rows + 1 - 2 / d) * (squares - trace * trace / d);
-  return below > 0 ? std::min(1.0, above / below) : 1.0;
 }
 
 // g = (1, c, Z, c Z) becomes (1, c, Z - m, c (Z - m)).
@@ -147,11 +138,8 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
                   .vif = vif};
   FitReport& report = out.report;
   report.rows = static_cast<std::int64_t>(n);
-  report.shrinkage =
-      options.shrinkage >= 0 ? options.shrinkage : estimated_shrinkage(covariance, n);
-  const auto d = covariance.size(0);
-  const double level = covariance.diagonal().sum().item<double>() / static_cast<double>(d);
-  covariance.mul_(1 - report.shrinkage).diagonal().add_(report.shrinkage * level);
+  report.shrinkage = tierod::internal::shrink(covariance, n, options.shrinkage);
+  const std::int64_t d = covariance.size(0);
   const auto [factor, info] = at::linalg_cholesky_ex(covariance);
   const auto most = factor.diagonal().max().item<double>();
   const auto least = factor.diagonal().min().item<double>();

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/text_internal.h"
+#include "probe/evaluation_internal.h"
 #include "probe/rows_internal.h"
 #include "tierod/core/error.h"
 #include "tierod/core/random.h"
@@ -98,19 +99,12 @@ Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
           .penalty = options.penalties[best]};
 }
 
-// How many units have a row of each class; the smaller number is what an AUROC rests on.
-std::size_t rarer_units(std::span<const std::uint8_t> labels,
-                        std::span<const std::int64_t> groups) {
-  std::set<std::int64_t> with[2];
-  for (std::size_t i = 0; i < labels.size(); ++i) with[labels[i]].insert(groups[i]);
-  return std::min(with[0].size(), with[1].size());
-}
-
 double upper_end(const stats::Interval& found) {
   const double p = (1 + found.confidence) / 2;
   const double q = std::isfinite(found.df) && found.df > 0 ? stats::student_t_quantile(p, found.df)
                                                            : stats::normal_quantile(p);
-  return std::max(found.high, found.estimate + q * std::sqrt(2.0) * found.standard_error);
+  return std::max(found.high,
+                  found.estimate + q * tierod::internal::kRepeatedError * found.standard_error);
 }
 
 }  // namespace
@@ -167,7 +161,7 @@ ErasureCheck verify_erasure(const at::Tensor& erased, const at::Tensor& rows,
   out.after = after.auroc;
   out.upper = upper_end(out.after);
   out.penalty = after.penalty;
-  out.positive_units = rarer_units(labels, groups);
+  out.positive_units = tierod::internal::rarest_units(labels, groups);
   if (out.positive_units < options.positive_units) {
     out.reason = cat("only ", out.positive_units, " units with the rarer class, ",
                      options.positive_units, " are needed to tell");

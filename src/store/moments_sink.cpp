@@ -138,6 +138,13 @@ CrossMoments FoldMoments::cross_without(std::string_view site, std::int64_t fold
   return sum;
 }
 
+// Frames of one scene are no independent rows: whole scenes go to a fold even where nobody grouped
+// them.
+static std::int64_t independent_unit(std::int64_t group, std::int64_t scene, std::int64_t sample) {
+  if (group >= 0) return group;
+  return scene >= 0 ? scene : sample;
+}
+
 struct MomentsSink::Impl {
   FoldMoments result;
   BatchInfo info;
@@ -160,9 +167,13 @@ void MomentsSink::begin_batch(BatchInfo info, const at::Tensor& labels) {
   impl_->labels = labels.defined() ? labels.to(at::kCPU, at::kDouble) : at::Tensor();
   impl_->folds.clear();
   const FoldMomentsOptions& options = impl_->result.options();
-  const auto& groups = info.groups.empty() ? info.samples : info.groups;
-  for (const std::int64_t group : groups) {
-    impl_->folds.push_back(fold_of_group(group, options.folds, options.seed));
+  const auto at = [](const std::vector<std::int64_t>& column, std::size_t i) {
+    return column.empty() ? -1 : column[i];
+  };
+  for (std::size_t i = 0; i < info.samples.size(); ++i) {
+    impl_->folds.push_back(
+        fold_of_group(independent_unit(at(info.groups, i), at(info.scenes, i), info.samples[i]),
+                      options.folds, options.seed));
   }
   impl_->info = std::move(info);
 }
@@ -202,14 +213,16 @@ FoldMoments accumulate_moments(const ActivationReader& reader, std::string_view 
     }
   }
   const at::Tensor groups = reader.column(stream, RowColumn::group);
+  const at::Tensor scenes = reader.column(stream, RowColumn::scene);
   const at::Tensor samples = reader.column(stream, RowColumn::sample);
   const std::int64_t rows = groups.size(0);
   at::Tensor folds = at::empty({rows}, at::TensorOptions().dtype(at::kLong));
   for (std::int64_t i = 0; i < rows; ++i) {
-    const std::int64_t group = groups.const_data_ptr<std::int64_t>()[i];
     folds.mutable_data_ptr<std::int64_t>()[i] =
-        fold_of_group(group >= 0 ? group : samples.const_data_ptr<std::int64_t>()[i], options.folds,
-                      options.seed);
+        fold_of_group(independent_unit(groups.const_data_ptr<std::int64_t>()[i],
+                                       scenes.const_data_ptr<std::int64_t>()[i],
+                                       samples.const_data_ptr<std::int64_t>()[i]),
+                      options.folds, options.seed);
   }
   at::Tensor labels;
   if (!concepts.empty()) {

@@ -5,6 +5,7 @@ import pytest
 import torch
 from probe_case import world
 from scipy.stats import t
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
 import tierod
@@ -29,7 +30,38 @@ def test_a_rare_concept_and_a_dead_site_take_no_p_from_others():
     for concept in ("rain", "rare", "wet"):
         row = found.at("dead", concept)
         assert (row.p, row.p_max_t, row.encoded) == (1, 1, False)
-    assert "the activations do not vary between units: p is 1" in found.at("dead", "rain").note
+    assert "the activations do not vary" in found.at("dead", "rain").note
+
+
+@pytest.mark.parametrize("fitter", ["ridge", "lda", "logistic", "mean_difference", "mlp"])
+def test_a_dead_site_tells_nothing_whatever_the_probe(fitter):
+    data = world(groups=40, sites=("a",), effect=2.0)
+    data.add_site("dead", np.full((len(data), 6), 0.1))
+    found = probe.evaluate(data, fitter, permutations=99, **QUICK)
+    for concept in data.concepts:
+        row = found.at("dead", concept)
+        assert row.auroc.estimate == 0.5
+        assert (row.p, row.p_max_t, row.encoded) == (1, 1, False)
+        assert "the activations do not vary" in row.note
+    assert found.at("a", "rain").auroc.estimate > 0.7
+
+
+def test_an_estimator_whose_score_does_not_vary_reads_chance():
+    class Constant(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def decision_function(self, X):
+            return np.full(len(X), 0.1)
+
+        def predict(self, X):
+            return self.classes_[np.ones(len(X), int)]
+
+    data = world(groups=40, sites=("a",))
+    found = probe.evaluate(data, Constant(), permutations=99, keep_scores=True, **QUICK)
+    assert not found.scores.any()
+    assert all(found.at("a", concept).auroc.estimate == 0.5 for concept in data.concepts)
 
 
 def test_a_concept_that_cannot_be_permuted_is_named_and_not_encoded():

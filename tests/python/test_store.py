@@ -382,6 +382,25 @@ def test_moments_by_fold_are_numpys(tmp_path):
             np.testing.assert_allclose(cross.label_variance()[concept], both[0, 0], rtol=1e-9)
 
 
+@pytest.mark.parametrize("column", ["scene", "group"])
+def test_streamed_folds_hold_whole_scenes(tmp_path, column):
+    scene = np.arange(60) // 10
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    path = tmp_path / "store"
+    with tierod.ActivationWriter(path, {"main": {"a": (3, torch.float32)}}) as writer:
+        writer.append("main", {"sample": range(60), column: scene}, {"a": x.astype(np.float32)})
+    sink = tierod.MomentsSink(folds=5)
+    sink.begin_batch(samples=range(60), **{f"{column}s": scene})
+    with tierod.Session() as session:
+        session.capture("a", sink=sink)
+        tierod.hook_point(torch.from_numpy(x), "a")
+    wanted = [0] * 5
+    for s in range(6):
+        wanted[ts.fold_of_group(s, 5, 0)] += 10
+    for got in (tierod.ActivationReader(path).moments("main", folds=5), sink.result()):
+        assert [got.moments("a", fold).count for fold in range(5)] == wanted
+
+
 def test_labels_of_the_store_are_missing_at_255_in_moments_too():
     x = torch.randn(4, 3, dtype=torch.float64)
     results = []

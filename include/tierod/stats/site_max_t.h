@@ -47,15 +47,15 @@ struct TIEROD_API SiteMaxT {
 /// Memory: 8 G^2 bytes for the site at hand, and concepts x (permutations + 1) x (G + 8 sites)
 /// bytes; sites do not add to the former.
 ///
+/// At a site where all groups are alike T is 0, and p 1.
+///
 /// @param group_means  a tensor [G, d_s] a site, floating: one row a group (a scene's mean)
 /// @param labels       [G, C] row-major, 0 or 1
 /// @param strata       [G]; empty: one stratum
 /// @throws InvalidArgument on differing lengths, other labels, fewer than 2 folds, a concept with
 ///         fewer groups of a class than folds, no site or concept, labels that no permutation
 ///         changes, or alpha not inside (0, 1).
-/// @throws NumericalError if a mean is not finite (the message names site and row), or if all
-/// groups
-///         are alike at a site.
+/// @throws NumericalError if a mean is not finite (the message names site and row).
 TIEROD_API SiteMaxT site_max_t(const std::vector<at::Tensor>& group_means,
                                std::span<const std::uint8_t> labels,
                                std::span<const std::int64_t> strata = {},

@@ -70,7 +70,8 @@ class TIEROD_API MomentsSink : public CaptureSink {
   explicit MomentsSink(FoldMomentsOptions options = {});
   ~MomentsSink() override;
 
-  /// Say which samples come next; `labels` [samples, concepts] are optional, NaN for missing.
+  /// Say which samples come next; `labels` [samples, concepts] are optional, NaN for missing. A
+  /// row's fold is that of its group, else of its scene, else of its sample.
   void begin_batch(BatchInfo info, const at::Tensor& labels = {});
   void take(const SinkItem& item) override;
   const FoldMoments& result() const noexcept;

@@ -63,7 +63,7 @@ class MomentsSink(_core.MomentsSink):
     session captures; no row is kept.
 
     Args:
-        folds: a row's fold is drawn from its group (its sample where it has none) by `seed`.
+        folds: a row's fold is drawn from its group, else its scene, else its sample, by `seed`.
         covariance: keep [d, d] instead of variances.
     """
 
@@ -74,6 +74,7 @@ class MomentsSink(_core.MomentsSink):
         self,
         samples: Numbers,
         *,
+        scenes: Numbers | None = None,
         groups: Numbers | None = None,
         labels: ArrayLike | Tensor | None = None,
     ) -> None:
@@ -85,4 +86,9 @@ class MomentsSink(_core.MomentsSink):
             values = given.to(torch.float64)
             if given.dtype == torch.uint8:
                 values[given == MISSING] = float("nan")
-        self._begin_batch(integers(samples, "samples"), optional_integers(groups, "groups"), values)
+        self._begin_batch(
+            integers(samples, "samples"),
+            optional_integers(scenes, "scenes"),
+            optional_integers(groups, "groups"),
+            values,
+        )

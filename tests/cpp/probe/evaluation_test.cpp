@@ -229,6 +229,10 @@ TEST(ResidualDirection, MovesWhatItReadsByOne) {
   EXPECT_NEAR(at::dot(fits.full.direction.read(), fits.full.direction.write()).item<double>(), 1,
               1e-12);
   EXPECT_NEAR(fits.full.direction.high() - fits.full.direction.low(), 1, 1e-12);
+  // the planted effect, 2 in column 0 and 0 elsewhere; its standard error is .18
+  for (std::int64_t j = 0; j < 5; ++j) {
+    EXPECT_NEAR(fits.full.effect[j].item<double>(), j == 0 ? 2 : 0, 0.7) << j;
+  }
 }
 
 TEST(MlpFitter, IsTheSameFromItsState) {
