@@ -50,11 +50,11 @@ pragma_once() {
 no_leftovers() { ! git grep -nIE --untracked '\b(TO''DO|FIX''ME|X''XX)\b' -- ':!LICENSE'; }
 
 if ((fix)); then
-  clang-format-19 -i "${cpp_files[@]}"
+  .venv/bin/clang-format -i "${cpp_files[@]}"
   .venv/bin/ruff check --fix-only --quiet "${python_files[@]}"
   .venv/bin/ruff format --quiet "${python_files[@]}"
 fi
-check clang-format clang-format-19 --dry-run --Werror "${cpp_files[@]}"
+check clang-format .venv/bin/clang-format --dry-run --Werror "${cpp_files[@]}"
 check "ruff check" .venv/bin/ruff check --quiet "${python_files[@]}"
 check "ruff format" .venv/bin/ruff format --check --quiet "${python_files[@]}"
 check mypy .venv/bin/mypy

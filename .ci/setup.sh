@@ -2,14 +2,13 @@
 # Make a fresh Debian 12 machine ready: packages, .venv, and a release build. A second run takes
 # seconds. Everything lands in .venv and build/; the system's Python is never touched.
 #
-#   .ci/setup.sh [--lint] [--no-build]      --lint: also the clang tools
+#   .ci/setup.sh [--no-build]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-lint=0 build=1
+build=1
 for arg in "$@"; do
   case "$arg" in
-    --lint) lint=1 ;;
     --no-build) build=0 ;;
     *) echo "setup: unknown argument $arg" >&2; exit 2 ;;
   esac
@@ -40,10 +39,6 @@ missing_packages() {
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || need+=(python3-dev)
   else
     need+=(python3 python3-venv python3-dev)
-  fi
-  if ((lint)); then
-    have clang-format-19 || need+=(clang-format-19)
-    have clang-tidy-19 || need+=(clang-tidy-19)
   fi
   echo "${need[*]-}"
 }
@@ -85,7 +80,8 @@ if [[ ! -x .venv/bin/python ]] || ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 if [[ ! -e $stamp || "$(<"$stamp")" != "$wanted" ]]; then
   say "installing Python packages into .venv"
-  pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet)
+  # byte code is half of the time, and is made when a module is first imported
+  pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-compile)
   # torch first and alone: what follows finds it installed and cannot drag in another build of it
   "${pip[@]}" "$(grep '^torch==' tests/requirements.txt)"
   "${pip[@]}" -r tests/requirements.txt

@@ -100,8 +100,7 @@ real_weights() {
 rm -rf "$reports"
 mkdir -p "$reports"
 
-if [[ "$mode" == fast ]]; then stage set-up 120 .ci/setup.sh --no-build
-else stage set-up 120 .ci/setup.sh --lint --no-build; fi
+stage set-up 120 .ci/setup.sh --no-build
 broken && finish
 stage build 540 build release
 broken && finish

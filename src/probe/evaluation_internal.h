@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <numbers>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,7 +18,7 @@ namespace tierod::internal {
 // (an interval around .5 that says 95 % covers 83 %), and with strong signal it is right. So a
 // claim of absence takes twice the variance, and a claim of presence needs the permutation p as
 // well.
-inline constexpr double kRepeatedError = 1.4142135623730951;
+inline constexpr double kRepeatedError = std::numbers::sqrt2;
 
 /// View the doubles of row `row` of a contiguous f64 matrix.
 std::span<const double> row_of(const at::Tensor& matrix, std::size_t row);
