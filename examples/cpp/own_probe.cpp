@@ -19,7 +19,7 @@ class NaiveBayes final : public probe::LinearFitter {
   std::string name() const override { return "naive_bayes"; }
 
   probe::LinearFits fit(const probe::TrainingStatistics& training) const override {
-    const at::Tensor variance = training.scatter.diagonal().div(double(training.rows));
+    const at::Tensor variance = training.scatter.diagonal().div(static_cast<double>(training.rows));
     const at::Tensor weights = training.means[1].sub(training.means[0]).div(variance);  // [C, d]
     probe::LinearFits out;
     out.weights = weights.unsqueeze(0);  // one setting
@@ -37,7 +37,7 @@ int main() {
   std::vector<std::int64_t> groups;
   std::vector<std::uint8_t> labels;
   std::vector<double> speed;
-  at::Tensor x = at::empty({kScenes * kRows, kWidth}, at::kDouble);
+  at::Tensor x = at::empty({std::int64_t{kScenes} * kRows, kWidth}, at::kDouble);
   auto* value = x.mutable_data_ptr<double>();
   for (int scene = 0; scene < kScenes; ++scene) {
     for (int row = 0; row < kRows; ++row) {

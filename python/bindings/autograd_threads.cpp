@@ -40,7 +40,7 @@ void hand_on_sessions() {
   py::capsule capsule(handle.get(), kKey, [](PyObject* object) {
     delete static_cast<std::shared_ptr<ThreadHandle>*>(PyCapsule_GetPointer(object, kKey));
   });
-  (void)handle.release();
+  static_cast<void>(handle.release());
   ThreadLocalPythonObjects::set(
       kKey, std::make_shared<c10::SafePyObject>(capsule.release().ptr(), getPyInterpreter()));
 }

@@ -12,6 +12,7 @@
 #include <structmember.h>
 
 #include <cstddef>
+#include <utility>
 
 #include "bindings_internal.h"
 #include "hook/session_state_internal.h"
@@ -35,7 +36,7 @@ class ModuleHook {
         model_(model),
         index_(index),
         key_(std::move(key)),
-        columns_(columns),
+        columns_(std::move(columns)),
         heads_(heads) {}
 
   /// A forward hook: (module, args, output) -> None or the output to go on with.
@@ -94,7 +95,7 @@ class ModuleHook {
                       ", got " + type_name(object) + "; declare the site's getter anew");
     }
     auto items = py::reinterpret_borrow<py::sequence>(object);
-    const auto at = static_cast<std::size_t>(*index_);
+    const auto at = static_cast<std::size_t>(index_.value_or(0));
     if (at >= items.size()) {
       throw SiteError("[hook.instrument] at '" + site_.name() + "': expected at least " +
                       std::to_string(at + 1) + " elements in the " + what + ", got " +

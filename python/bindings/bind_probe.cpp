@@ -320,9 +320,9 @@ void bind_verify_erasure(py::module_& m, const char* what, const char* text) {
   m.def(
       "verify_erasure",
       [](const What& erasure, const at::Tensor& rows, const at::Tensor& labels,
-         const at::Tensor& groups, std::size_t folds, std::vector<double> penalties, double most,
-         double most_upper, std::size_t positive_units, double confidence, std::size_t replicates,
-         std::uint64_t seed) {
+         const at::Tensor& groups, std::size_t folds, const std::vector<double>& penalties,
+         double most, double most_upper, std::size_t positive_units, double confidence,
+         std::size_t replicates, std::uint64_t seed) {
         constexpr auto* where = "probe.verify_erasure";
         const auto y = labels_of(labels, rows, 1, where);
         if (groups.dim() != 1 || at::isFloatingType(groups.scalar_type())) {
@@ -335,7 +335,7 @@ void bind_verify_erasure(py::module_& m, const char* what, const char* text) {
             erasure, rows, y,
             {g.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(g.numel())},
             {.folds = folds,
-             .penalties = std::move(penalties),
+             .penalties = penalties,
              .most = most,
              .most_upper = most_upper,
              .positive_units = positive_units,

@@ -20,13 +20,13 @@ struct SiteRegistry {
   std::unordered_map<std::string, const Site::Info*> by_key;
 
   static SiteRegistry& instance() {
-    static SiteRegistry* registry = new SiteRegistry;  // never destroyed: used by static objects
+    static auto* registry = new SiteRegistry;  // never destroyed: used by static objects
     return *registry;
   }
 
   const Site::Info* intern(std::string_view name, std::string_view layout) {
     std::string key = cat(name, '\n', layout);
-    std::lock_guard lock(mutex);
+    std::scoped_lock lock(mutex);
     auto [it, fresh] = by_key.try_emplace(std::move(key), nullptr);
     if (fresh) {
       infos.push_back(
@@ -38,7 +38,7 @@ struct SiteRegistry {
 
   static Site find(std::uint32_t id) {
     SiteRegistry& self = instance();
-    std::lock_guard lock(self.mutex);
+    std::scoped_lock lock(self.mutex);
     if (id >= self.infos.size()) {
       throw OutOfRange(cat("[core.Site.from_id] no site has id ", id, "; ", self.infos.size(),
                            " sites are interned"));

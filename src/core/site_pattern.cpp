@@ -87,7 +87,7 @@ bool match_segment(std::string_view pattern, std::string_view text) {
         return false;
       }
       for (const std::string_view word : split(body, ',')) {
-        if (text.substr(0, word.size()) == word && match_segment(rest, text.substr(word.size()))) {
+        if (text.starts_with(word) && match_segment(rest, text.substr(word.size()))) {
           return true;
         }
       }
@@ -144,7 +144,7 @@ struct SitePattern::Memo {
     constexpr std::size_t kKept = 256;  // who makes up patterns without end must not fill memory
     static std::mutex mutex;
     static auto* memos = new std::unordered_map<std::string, std::shared_ptr<Memo>>;
-    const std::lock_guard lock(mutex);
+    const std::scoped_lock lock(mutex);
     if (memos->size() >= kKept && !memos->contains(text)) memos->clear();
     std::shared_ptr<Memo>& memo = (*memos)[text];
     if (!memo) memo = std::make_shared<Memo>();
@@ -193,7 +193,7 @@ SitePattern::SitePattern(std::string_view pattern) : text_(pattern) {
 
 bool SitePattern::matches(const Site& site) const {
   if (exact_) return site.name() == text_;
-  const std::lock_guard lock(memo_->mutex);
+  const std::scoped_lock lock(memo_->mutex);
   if (site.id() >= memo_->answers.size()) memo_->answers.resize(site.id() + 1, Memo::unknown);
   Memo::Answer& answer = memo_->answers[site.id()];
   if (answer == Memo::unknown) answer = matches(site.name()) ? Memo::yes : Memo::no;

@@ -24,7 +24,7 @@ struct BranchTable {
   std::mutex mutex;
   std::deque<std::string> names{""};
   static BranchTable& instance() {
-    static BranchTable* table = new BranchTable;
+    static auto* table = new BranchTable;
     return *table;
   }
 };
@@ -33,7 +33,7 @@ struct BranchTable {
 std::uint16_t branch_id(std::string_view branch) {
   if (branch.empty()) return 0;
   BranchTable& table = BranchTable::instance();
-  const std::lock_guard lock(table.mutex);
+  const std::scoped_lock lock(table.mutex);
   for (std::size_t i = 0; i < table.names.size(); ++i) {
     if (table.names[i] == branch) return static_cast<std::uint16_t>(i);
   }
@@ -49,7 +49,7 @@ std::uint16_t branch_id(std::string_view branch) {
 std::string branch_text(std::uint16_t id) {
   if (id == 0) return {};
   BranchTable& table = BranchTable::instance();
-  const std::lock_guard lock(table.mutex);
+  const std::scoped_lock lock(table.mutex);
   return table.names.at(id);
 }
 
@@ -106,14 +106,14 @@ Reduce reduce_from_name(std::string_view name) {
 
 void ActivationCache::Data::append(Record&& record,
                                    const std::shared_ptr<const CaptureInfo>& info) {
-  const std::lock_guard lock(mutex);
+  const std::scoped_lock lock(mutex);
   if (record.info >= infos.size()) infos.resize(record.info + std::size_t{1});
   if (!infos[record.info]) infos[record.info] = info;
   push(std::move(record));
 }
 
 void ActivationCache::Data::add(Record&& record, std::shared_ptr<const CaptureInfo> info) {
-  const std::lock_guard lock(mutex);
+  const std::scoped_lock lock(mutex);
   record.info = kAdded + static_cast<std::uint32_t>(added.size());
   added.push_back(std::move(info));
   push(std::move(record));
@@ -156,18 +156,18 @@ Activation ActivationCache::Data::entry(const Record& record) const {
 ActivationCache::ActivationCache() : data_(std::make_shared<Data>()) {}
 
 std::size_t ActivationCache::size() const {
-  const std::lock_guard lock(data_->mutex);
+  const std::scoped_lock lock(data_->mutex);
   return data_->records.size();
 }
 
 std::vector<std::string> ActivationCache::sites() const {
-  const std::lock_guard lock(data_->mutex);
+  const std::scoped_lock lock(data_->mutex);
   data_->index();
   return data_->names;
 }
 
 std::vector<Activation> ActivationCache::entries() const {
-  const std::lock_guard lock(data_->mutex);
+  const std::scoped_lock lock(data_->mutex);
   std::vector<Activation> entries;
   entries.reserve(data_->records.size());
   for (const Data::Record& record : data_->records) entries.push_back(data_->entry(record));
@@ -175,14 +175,14 @@ std::vector<Activation> ActivationCache::entries() const {
 }
 
 bool ActivationCache::contains(std::string_view name) const {
-  const std::lock_guard lock(data_->mutex);
+  const std::scoped_lock lock(data_->mutex);
   data_->index();
   return data_->by_name.contains(std::string(name));
 }
 
 std::vector<Activation> ActivationCache::find(std::string_view name,
                                               const EventFilter& filter) const {
-  const std::lock_guard lock(data_->mutex);
+  const std::scoped_lock lock(data_->mutex);
   data_->index();
   auto found = data_->by_name.find(std::string(name));
   if (found == data_->by_name.end()) {
@@ -291,8 +291,8 @@ ActivationCache ActivationCache::to(std::optional<c10::Device> device,
   ActivationCache result;
   for (Activation& entry : entries()) {
     at::TensorOptions options = entry.tensor.options();
-    if (device) options = options.device(*device);
-    if (dtype) options = options.dtype(*dtype);
+    if (device) options = options.device(device);
+    if (dtype) options = options.dtype(dtype);
     entry.tensor = entry.tensor.to(options);
     result.add(std::move(entry));
   }
@@ -300,7 +300,7 @@ ActivationCache ActivationCache::to(std::optional<c10::Device> device,
 }
 
 void ActivationCache::clear() {
-  const std::lock_guard lock(data_->mutex);
+  const std::scoped_lock lock(data_->mutex);
   data_->records.clear();
   data_->infos.clear();
   data_->added.clear();

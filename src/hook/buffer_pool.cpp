@@ -19,20 +19,21 @@ namespace tierod {
 
 namespace {
 
-constexpr std::size_t kPooledFrom = 64 * 1024;  // below this malloc reuses its own pages
-constexpr std::size_t kGranule = 64 * 1024;
+constexpr std::size_t kPooledFrom =
+    std::size_t{64} * 1024;  // below this malloc reuses its own pages
+constexpr std::size_t kGranule = std::size_t{64} * 1024;
 
 class BufferPool {
  public:
   static BufferPool& instance() {
-    static BufferPool* pool = new BufferPool;  // tensors may outlive static destruction
+    static auto* pool = new BufferPool;  // tensors may outlive static destruction
     return *pool;
   }
 
   void* take(std::size_t bytes) {
     const std::size_t size = rounded(bytes);
     {
-      const std::lock_guard lock(mutex_);
+      const std::scoped_lock lock(mutex_);
       const auto found = idle_.find(size);
       if (found != idle_.end() && !found->second.empty()) {
         void* data = found->second.back();
@@ -49,7 +50,7 @@ class BufferPool {
   void give(void* data, std::size_t bytes) noexcept {
     const std::size_t size = rounded(bytes);
     {
-      const std::lock_guard lock(mutex_);
+      const std::scoped_lock lock(mutex_);
       if (idle_bytes_ + size <= limit_) {
         try {
           idle_[size].push_back(data);
@@ -64,12 +65,12 @@ class BufferPool {
   }
 
   std::size_t idle_bytes() {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     return idle_bytes_;
   }
 
   void set_limit(std::size_t bytes) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     limit_ = bytes;
     for (auto& [size, buffers] : idle_) {
       while (idle_bytes_ > limit_ && !buffers.empty()) {

@@ -49,7 +49,7 @@ void check_biorthogonal(const at::Tensor& read, const at::Tensor& write, const c
                               "] expected read and write vectors of one shape [d], got ",
                               read.sizes(), " and ", write.sizes()));
   }
-  const double product =
+  const auto product =
       at::dot(read.detach().to(at::kCPU, at::kDouble), write.detach().to(at::kCPU, at::kDouble))
           .item<double>();
   if (!(std::abs(product - 1.0) <= 1e-3)) {

@@ -64,6 +64,7 @@ Indices span_positions(const std::vector<std::string>& names, const std::vector<
     }
     if (!found) {
       std::vector<std::string> have;
+      have.reserve(spans.size());
       for (const Span& span : spans) have.push_back(span.name);
       throw InvalidArgument(cat(where, " row ", row, " has no span '", name, "'; it has ",
                                 list_text(have), "; select the rows that have it, or set_spans()"));

@@ -147,10 +147,10 @@ std::string counts_text(const SitePlan& plan) {
 
 void check_declared(const SiteSpec& spec, const SitePlan& plan, std::int64_t started,
                     std::int64_t completed) {
-  for (const FireCount& fires : spec.fires) {
+  for (const FireCount fires : spec.fires) {
     std::int64_t seen = 0;
     for (const auto& [packed, count] : plan.counts) {
-      if (!fires.phase || static_cast<Phase>(packed >> 48) == *fires.phase) seen += count;
+      if (!fires.phase || fires.phase == static_cast<Phase>(packed >> 48)) seen += count;
     }
     const std::int64_t low = fires.min * completed;
     const std::int64_t high = fires.max * started;

@@ -49,12 +49,12 @@ std::uint64_t pack(const Context& context) {
 }
 
 ProcessSessions& ProcessSessions::instance() {
-  static ProcessSessions* sessions = new ProcessSessions;  // threads may outlive static destruction
+  static auto* sessions = new ProcessSessions;  // threads may outlive static destruction
   return *sessions;
 }
 
 void ProcessSessions::add(const std::shared_ptr<SessionState>& session) {
-  const std::lock_guard lock(mutex);
+  const std::scoped_lock lock(mutex);
   auto next = list ? std::make_shared<std::vector<std::shared_ptr<SessionState>>>(*list)
                    : std::make_shared<std::vector<std::shared_ptr<SessionState>>>();
   next->push_back(session);
@@ -63,7 +63,7 @@ void ProcessSessions::add(const std::shared_ptr<SessionState>& session) {
 }
 
 void ProcessSessions::remove(const SessionState* session) {
-  const std::lock_guard lock(mutex);
+  const std::scoped_lock lock(mutex);
   if (!list) return;
   auto next = std::make_shared<std::vector<std::shared_ptr<SessionState>>>(*list);
   std::erase_if(*next, [&](const auto& item) { return item.get() == session; });
@@ -72,7 +72,7 @@ void ProcessSessions::remove(const SessionState* session) {
 }
 
 std::shared_ptr<const std::vector<std::shared_ptr<SessionState>>> ProcessSessions::snapshot() {
-  const std::lock_guard lock(mutex);
+  const std::scoped_lock lock(mutex);
   return list;
 }
 

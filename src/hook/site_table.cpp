@@ -64,7 +64,7 @@ const SiteSpec* SiteTable::find(const Site& site) const {
 }
 
 const std::vector<const SiteSpec*>& SiteTable::match(const SitePattern& pattern) const {
-  const std::lock_guard lock(data_->mutex);
+  const std::scoped_lock lock(data_->mutex);
   const auto known = data_->matches.find(pattern.text());
   if (known != data_->matches.end()) return known->second;
   std::vector<const SiteSpec*> matched;

@@ -291,7 +291,7 @@ void check_not_transformed(const at::Tensor& x, const Site& site) {
 at::Tensor act_on_gradient(const Parts& parts, at::Tensor gradient) {
   for (const Part& part : parts) {
     if (!part.session->open) continue;
-    const std::lock_guard lock(part.session->gradient_mutex);
+    const std::scoped_lock lock(part.session->gradient_mutex);
     ++part.plan->gradient_events;
     guarded(part, [&] {
       for (auto& use : part.plan->gradient_captures) {
@@ -313,7 +313,7 @@ at::Tensor act_on_gradient(const Parts& parts, at::Tensor gradient) {
   }
   for (const Part& part : parts) {
     if (!part.session->open) continue;
-    const std::lock_guard lock(part.session->gradient_mutex);
+    const std::scoped_lock lock(part.session->gradient_mutex);
     guarded(part, [&] {
       for (auto& use : part.plan->gradient_captures) {
         if (use.request->options.when == When::after) capture(use, part, gradient);

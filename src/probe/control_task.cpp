@@ -37,6 +37,7 @@ std::vector<std::uint8_t> control_labels(std::span<const std::int64_t> keys,
   }
   const CounterRandom random(seed, "probe.control_task");
   std::vector<std::pair<std::uint64_t, std::int64_t>> ranked;
+  ranked.reserve(rows_of.size());
   for (const auto& [key, rows] : rows_of) {
     ranked.emplace_back(
         random.bits(static_cast<std::uint64_t>(key), static_cast<std::uint32_t>(draw), 0), key);
@@ -57,6 +58,7 @@ std::vector<std::uint8_t> control_labels(std::span<const std::int64_t> keys,
     if (take) have += more;
   }
   std::vector<std::uint8_t> out;
+  out.reserve(keys.size());
   for (std::size_t i = 0; i < keys.size(); ++i) {
     out.push_back(labels[i] == kUnknownLabel ? kUnknownLabel : of_key[keys[i]]);
   }

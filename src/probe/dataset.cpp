@@ -60,6 +60,7 @@ bool has_name(const List& list, std::string_view name) {
 template <typename List>
 std::vector<std::string> names_of(const List& list) {
   std::vector<std::string> names;
+  names.reserve(list.size());
   for (const auto& item : list) names.push_back(item.name);
   return names;
 }
@@ -253,6 +254,7 @@ std::vector<std::int64_t> ProbeDataset::types() const {
   std::vector<std::int64_t> out;
   for (std::size_t i = 0; i < rows(); ++i) {
     std::vector<std::uint32_t> key;
+    key.reserve(nuisances_.size());
     for (const Nuisance& n : nuisances_) key.push_back(n.cells[i]);
     index.emplace(std::move(key), 0);
   }
@@ -261,6 +263,7 @@ std::vector<std::int64_t> ProbeDataset::types() const {
   for (auto& [key, number] : index) number = next++;
   for (std::size_t i = 0; i < rows(); ++i) {
     std::vector<std::uint32_t> key;
+    key.reserve(nuisances_.size());
     for (const Nuisance& n : nuisances_) key.push_back(n.cells[i]);
     out.push_back(index[key]);
   }

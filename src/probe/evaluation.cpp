@@ -109,6 +109,7 @@ class Evaluator {
     }
     if (!out_.sites.empty()) {
       std::vector<bool> refused;
+      refused.reserve(plans_.size());
       for (const ConceptPlan& plan : plans_) refused.push_back(!plan.refusal.empty());
       internal::add_p_values(dataset_, options_, units_, refused, scores_, out_.rows, out_.notes);
       for (EvaluationRow& row : out_.rows) {

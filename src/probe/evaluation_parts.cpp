@@ -68,6 +68,7 @@ Interval control_difference(std::span<const double> scores, std::span<const std:
   }
   const Ranked own(scores, labels);
   std::vector<Ranked> controls;
+  controls.reserve(control_scores.size());
   for (std::size_t r = 0; r < control_scores.size(); ++r) {
     controls.emplace_back(control_scores[r], control_labels[r]);
   }
@@ -398,6 +399,7 @@ void permute(const ProbeDataset& dataset, const EvaluationOptions& options, cons
     }
   }
   std::vector<at::Tensor> means;
+  means.reserve(sink.sites);
   for (std::size_t s = 0; s < sink.sites; ++s) {
     means.push_back(
         unit_means(dataset.site(sink.at(s, group.members[0]).site), first, places, clusters));

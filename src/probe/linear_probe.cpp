@@ -133,7 +133,7 @@ at::Tensor refined(const Factor& factor, const at::Tensor& scatter, double alpha
                    const at::Tensor& target) {
   constexpr double kEnough = 1e-7;
   at::Tensor x = solve(factor, target);
-  double before = x.norm().item<double>();
+  auto before = x.norm().item<double>();
   for (int round = 0; round < 10; ++round) {
     const at::Tensor step = solve(factor, target.sub(at::mm(scatter, x)).sub_(x, alpha));
     x.add_(step);

@@ -82,10 +82,10 @@ struct Fit {
 
 class Solver {
  public:
-  Solver(const LogisticData& data, const at::Tensor& vectors, Vector variances,
+  Solver(const LogisticData& data, at::Tensor vectors, Vector variances,
          std::int64_t max_iterations)
       : data_(data),
-        vectors_(vectors),
+        vectors_(std::move(vectors)),
         variances_(std::move(variances)),
         max_iterations_(max_iterations) {}
 

@@ -303,6 +303,7 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
     return part;
   };
   std::vector<at::Tensor> rows;
+  rows.reserve(folds);
   for (std::size_t f = 0; f < folds; ++f) {
     rows.push_back(task.rows.index_select(0, index_of(layout.of_fold[f]).to(task.rows.device())));
   }
@@ -327,6 +328,7 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
                                  std::vector<std::size_t> score_folds) {
     std::vector<std::uint8_t> labels;
     double count[2] = {}, sum[2] = {}, squares = 0, largest = 0;
+    labels.reserve(part.index.size());
     for (const std::int64_t i : part.index) {
       labels.push_back(task.tracks[t][static_cast<std::size_t>(i)]);
     }
@@ -344,6 +346,7 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
     const double middle = (sum[0] / count[0] + sum[1] / count[1]) / 2;
     const double scale = scale_of(std::sqrt(squares / (count[0] + count[1])), largest);
     std::vector<at::Tensor> scores;
+    scores.reserve(score_folds.size());
     for (const std::size_t f : score_folds) {
       scores.push_back(checked(scorer(rows[f]), rows[f].size(0)).sub(middle).mul(scale));
     }

@@ -157,9 +157,9 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
                              " once adjusted; there is no direction"));
   }
   const at::Tensor read = solved.div(reach);
-  const double variance = at::dot(read, at::mv(total, read)).item<double>();
+  const auto variance = at::dot(read, at::mv(total, read)).item<double>();
   // at c = 0 and the mean of Z
-  const double low = at::dot(read, rest[0].sub(mean)).item<double>();
+  const auto low = at::dot(read, rest[0].sub(mean)).item<double>();
   out.direction = Direction(site, read, b, mean.add(shift), std::sqrt(variance), low, low + 1);
   return out;
 }

@@ -65,6 +65,7 @@ std::vector<std::int64_t> ProbeDataset::units(std::string_view level) const {
     group = std::min(group, groups_[i]);
   }
   std::vector<std::int64_t> order;
+  order.reserve(smallest.size());
   for (const auto& [root, group] : smallest) order.push_back(group);
   std::sort(order.begin(), order.end());
   std::vector<std::int64_t> out;
@@ -147,6 +148,7 @@ std::vector<std::uint32_t> ProbeDataset::folds(std::size_t folds, std::uint64_t 
     of_unit[u] = static_cast<std::uint32_t>(best);
   }
   std::vector<std::uint32_t> out;
+  out.reserve(units.size());
   for (const std::int64_t u : units) out.push_back(of_unit[static_cast<std::size_t>(u)]);
   return out;
 }

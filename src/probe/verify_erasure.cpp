@@ -39,6 +39,7 @@ std::vector<std::uint32_t> folds_of(std::span<const std::int64_t> groups, std::s
                               folds, " folds and ", key.size(), " groups"));
   }
   std::vector<std::pair<std::uint64_t, std::int64_t>> order;
+  order.reserve(key.size());
   for (const auto& [group, bits] : key) order.emplace_back(bits, group);
   std::sort(order.begin(), order.end());
   std::map<std::int64_t, std::uint32_t> fold;
@@ -66,8 +67,9 @@ Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
   std::vector<LinearFits> fits;
   for (std::size_t k = 0; k < options.folds; ++k) {
     const TrainingStatistics training = statistics.training(k);
-    const double unit = training.scatter.diagonal().mean().item<double>();
+    const auto unit = training.scatter.diagonal().mean().item<double>();
     std::vector<double> penalties;
+    penalties.reserve(options.penalties.size());
     // erasure leaves the scatter singular in exact arithmetic: a penalty of 0 has no solution
     for (const double p : options.penalties) penalties.push_back(p * std::max(unit, 1e-300));
     LinearFits fit = RidgeFitter(penalties).fit(training);

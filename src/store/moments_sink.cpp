@@ -90,6 +90,7 @@ void FoldMoments::merge(const FoldMoments& other) {
 
 std::vector<std::string> FoldMoments::sites() const {
   std::vector<std::string> names;
+  names.reserve(entries_.size());
   for (const Entry& entry : entries_) names.push_back(entry.site);
   return names;
 }

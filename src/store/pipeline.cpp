@@ -58,7 +58,7 @@ Pipeline::~Pipeline() { stop(); }
 void Pipeline::write(ChunkTask task) {
   chunks_.fetch_add(1, std::memory_order_relaxed);
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     tasks_.push_back({.chunk = task});
     ++pending_;
   }
@@ -67,7 +67,7 @@ void Pipeline::write(ChunkTask task) {
 
 void Pipeline::update(std::vector<StreamSpec> streams, std::vector<std::string> branches) {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     tasks_.push_back({.update = std::pair(std::move(streams), std::move(branches))});
     ++pending_;
   }
@@ -76,7 +76,7 @@ void Pipeline::update(std::vector<StreamSpec> streams, std::vector<std::string> 
 
 void Pipeline::seal(std::vector<std::int64_t> rows) {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     tasks_.push_back({.seal = std::move(rows)});
     ++pending_;
   }
@@ -93,13 +93,13 @@ void Pipeline::wait() {
 }
 
 void Pipeline::check() {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   if (error_) std::rethrow_exception(error_);
 }
 
 void Pipeline::stop() noexcept {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     stopping_ = true;
   }
   task_.notify_all();
@@ -114,12 +114,12 @@ void Pipeline::stop() noexcept {
 }
 
 Pipeline::Totals Pipeline::totals() const {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   return totals_;
 }
 
 Manifest Pipeline::manifest() const {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   return manifest_;
 }
 
@@ -130,7 +130,7 @@ void Pipeline::add_entry(const ShardEntry& entry) {
 
 void Pipeline::fail() noexcept {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (!error_) error_ = std::current_exception();
   }
   ring_.stop();
@@ -193,7 +193,7 @@ void Pipeline::run_committer() {
 void Pipeline::finish_one() {
   bool last = false;
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     last = --pending_ == 0;
   }
   if (last) done_.notify_all();
@@ -293,7 +293,7 @@ void Pipeline::seal_shard(const std::vector<std::int64_t>& rows) {
 
 void Pipeline::commit(Commit job) {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (error_) {  // an earlier shard is lost: what follows must not be committed without it
       ::unlink(job.temporary.c_str());
       return;
@@ -312,7 +312,7 @@ void Pipeline::commit(Commit job) {
 
   std::string text;
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     const bool more_streams = job.description.streams.size() > manifest_.streams.size();
     manifest_.streams = job.description.streams;
     manifest_.branches = job.description.branches;
@@ -329,7 +329,7 @@ void Pipeline::commit(Commit job) {
     text = manifest_text(manifest_, entries_);
   }
   replace_file(kWhere, store_path(store_, kManifest), text);
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   ++totals_.shards;
   totals_.bytes += entry.bytes;
   for (std::size_t s = 0; s < entry.rows.size(); ++s) {

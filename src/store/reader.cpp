@@ -68,7 +68,7 @@ ActivationReader ActivationReader::open(const std::string& path, ReaderOptions o
 std::int64_t ActivationReader::refresh() {
   constexpr const char* kWhere = "store.ActivationReader.refresh";
   internal::Manifest manifest = internal::load_manifest(kWhere, impl_->path);
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   const auto before = impl_->current;
   impl_->current = internal::Snapshot::make(impl_->path, std::move(manifest), impl_->options.verify,
                                             before.get());

@@ -81,7 +81,7 @@ struct ActivationReader::Impl {
   std::shared_ptr<const internal::Snapshot> current;
 
   std::shared_ptr<const internal::Snapshot> snapshot() const {
-    const std::lock_guard lock(mutex);
+    const std::scoped_lock lock(mutex);
     return current;
   }
 };

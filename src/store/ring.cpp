@@ -50,7 +50,7 @@ std::byte* Ring::take(bool patient) {
 
 void Ring::give(std::byte* buffer) {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     idle_.push_back(buffer);
   }
   given_.notify_one();
@@ -58,19 +58,19 @@ void Ring::give(std::byte* buffer) {
 
 void Ring::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     stopped_ = true;
   }
   given_.notify_all();
 }
 
 std::size_t Ring::peak() const {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   return peak_;
 }
 
 std::int64_t Ring::waits() const {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   return waits_;
 }
 

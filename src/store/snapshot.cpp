@@ -13,7 +13,7 @@ namespace tierod::internal {
 const ShardView& Snapshot::view(std::size_t shard, const char* where) const {
   Slot& slot = *slots[shard];
   if (const ShardView* view = slot.view.load(std::memory_order_acquire)) return *view;
-  const std::lock_guard lock(slot.mutex);
+  const std::scoped_lock lock(slot.mutex);
   if (!slot.owner) {
     slot.owner =
         std::make_shared<ShardView>(where, store, manifest.shards[shard], manifest, verify);

@@ -189,7 +189,7 @@ std::shared_ptr<ActivationWriter> ActivationWriter::open(const std::string& path
 void ActivationWriter::append(std::string_view stream, const Rows& rows,
                               const std::vector<at::Tensor>& sites) {
   impl_->need_own_process("append");
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   impl_->need_open("append");
   impl_->pipeline->check();
   StreamState& state = impl_->stream(stream, "append");
@@ -223,7 +223,7 @@ void ActivationWriter::append(std::string_view stream, const Rows& rows,
 
 void ActivationWriter::append_rows(std::string_view stream, const Rows& rows) {
   impl_->need_own_process("append_rows");
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   impl_->need_open("append_rows");
   impl_->pipeline->check();
   StreamState& state = impl_->stream(stream, "append_rows");
@@ -237,7 +237,7 @@ void ActivationWriter::append_rows(std::string_view stream, const Rows& rows) {
 void ActivationWriter::append_site(std::string_view stream, std::string_view site,
                                    const at::Tensor& values) {
   impl_->need_own_process("append_site");
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   impl_->need_open("append_site");
   impl_->pipeline->check();
   StreamState& state = impl_->stream(stream, "append_site");
@@ -260,7 +260,7 @@ void ActivationWriter::append_site(std::string_view stream, std::string_view sit
 
 void ActivationWriter::add_site(std::string_view stream, const SiteColumn& site) {
   impl_->need_own_process("add_site");
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   impl_->need_open("add_site");
   internal::check_stream_name(stream, "store.ActivationWriter.add_site");
   internal::check_site_column(site, "store.ActivationWriter.add_site");
@@ -292,7 +292,7 @@ void ActivationWriter::add_site(std::string_view stream, const SiteColumn& site)
 
 std::int64_t ActivationWriter::branch(std::string_view name) {
   impl_->need_own_process("branch");
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   auto& branches = impl_->branches;
   const auto found = std::find(branches.begin(), branches.end(), name);
   if (found != branches.end()) return found - branches.begin();
@@ -308,7 +308,7 @@ std::int64_t ActivationWriter::branch(std::string_view name) {
 
 void ActivationWriter::flush() {
   impl_->need_own_process("flush");
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   impl_->need_open("flush");
   impl_->pipeline->check();
   if (const std::string behind = impl_->misaligned(); !behind.empty()) {
@@ -321,7 +321,7 @@ void ActivationWriter::flush() {
 
 void ActivationWriter::close() {
   impl_->need_own_process("close");
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   if (!impl_->open.exchange(false)) return;
   const std::string behind = impl_->misaligned();
   try {
@@ -348,12 +348,12 @@ void ActivationWriter::close() {
 bool ActivationWriter::is_open() const noexcept { return impl_->open; }
 
 std::vector<StreamSpec> ActivationWriter::streams() const {
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   return impl_->specs();
 }
 
 WriterStats ActivationWriter::stats() const {
-  const std::lock_guard lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->mutex);
   const auto totals = impl_->pipeline->totals();
   const auto bytes = static_cast<std::int64_t>(impl_->ring->buffer_bytes());
   std::int64_t rows = -impl_->rows_at_open;

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import torch
 from gpt2_shape import SHAPES, Plain, hooked_transformer, hugging_face, read_data, write_data
-from harness.serve import serve
+from harness.serve import Toggled, serve
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 FOLDER = Path(sys.argv[1])
 Result = tuple[Tensor, list[Tensor] | Mapping[str, Tensor]]
@@ -77,39 +78,48 @@ def tl3_bare(shape: str) -> Call:
 # --- plain PyTorch
 
 
-def _hooked(model: torch.nn.Module, names: list[str], clone: bool) -> dict[str, Tensor]:
-    """Leave plain forward hooks on the model; what they keep is in the returned dict."""
-    kept: dict[str, Tensor] = {}
-    for name in names:
+class PlainHooks:
+    """Plain forward hooks that come and go; what they keep is in `kept`."""
 
-        def hook(_module, _inputs, output, name=name):
+    def __init__(self, model: torch.nn.Module, names: list[str], clone: bool) -> None:
+        self.kept: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+        self._hooks = [(model.get_submodule(name), self._hook(name, clone)) for name in names]
+
+    def _hook(self, name: str, clone: bool) -> Callable[..., None]:
+        kept = self.kept
+
+        def hook(_module, _inputs, output):
             value = first(output).detach()
             kept[name] = value.clone() if clone else value
 
-        model.get_submodule(name).register_forward_hook(hook)
-    return kept
+        return hook
+
+    def put_on(self) -> None:
+        self._handles = [module.register_forward_hook(hook) for module, hook in self._hooks]
+
+    def take_off(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def _hooked(model: torch.nn.Module, tokens: Tensor, names: list[str], clone: bool) -> Call:
+    hooks = PlainHooks(model, names, clone)
+
+    def run() -> Result:
+        hooks.kept.clear()
+        output = model(tokens)
+        return getattr(output, "logits", output), hooks.kept
+
+    return Toggled(run, hooks.put_on, hooks.take_off)
 
 
 def hf_hook(shape: str, clone: bool) -> Call:
-    model, tokens = hf(shape, f"hook {clone}"), data(shape)[1]
-    kept = _hooked(model, block_names(shape), clone)
-
-    def run() -> Result:
-        kept.clear()
-        return model(tokens).logits, kept
-
-    return run
+    return _hooked(hf(shape), data(shape)[1], block_names(shape), clone)
 
 
 def plain_hook(shape: str, clone: bool) -> Call:
-    model, tokens = plain(shape, f"hook {clone}"), data(shape)[1]
-    kept = _hooked(model, block_names(shape, "layers"), clone)
-
-    def run() -> Result:
-        kept.clear()
-        return model(tokens), kept
-
-    return run
+    return _hooked(plain(shape), data(shape)[1], block_names(shape, "layers"), clone)
 
 
 def hf_trace_dict(shape: str) -> Call:
@@ -241,31 +251,36 @@ def _tierod_open(model: torch.nn.Module, tokens: Tensor, pattern: str) -> Call:
     """One session over many forwards: the cost of the hooks alone, as the plain hooks show it."""
     import tierod
 
-    session = tierod.instrument(model).session()
-    session.capture(pattern, copy=False)
-    session.__enter__()  # stays for the whole run, as the hooks of the others do
+    instrumented = tierod.instrument(model)
+    session = None
+
+    def put_on() -> None:
+        nonlocal session
+        session = instrumented.session()
+        session.capture(pattern, copy=False)
+        session.open()
 
     def run() -> Result:
         session.cache.core.clear()
         output = model(tokens)
         return getattr(output, "logits", output), session.cache
 
-    return run
+    return Toggled(run, put_on, lambda: session.close())
 
 
 def tierod_open(shape: str) -> Call:
-    return _tierod_open(hf(shape, "tierod"), data(shape)[1], "**.resid_post")
+    return _tierod_open(hf(shape), data(shape)[1], "**.resid_post")
 
 
 def tierod_plain_open(shape: str) -> Call:
-    return _tierod_open(plain(shape, "tierod"), data(shape)[1], "@layers.*:out")
+    return _tierod_open(plain(shape), data(shape)[1], "@layers.*:out")
 
 
 def tierod_session(shape: str) -> Call:
     """A session for each forward, as a user writes it."""
     import tierod
 
-    model, tokens = hf(shape, "tierod session"), data(shape)[1]
+    model, tokens = hf(shape), data(shape)[1]
     instrumented = tierod.instrument(model)
 
     def run() -> Result:
@@ -301,36 +316,16 @@ def chain_bare(_shape: str) -> Call:
 
 
 def hooks_steady(_shape: str) -> Call:
-    model, x = Chain(), torch.zeros(1, 1, 8)
-    _hooked(model, CHAIN_NAMES, clone=False)
-    return partial(model, x)
+    return _hooked(Chain(), torch.zeros(1, 1, 8), CHAIN_NAMES, clone=False)
 
 
 def hooks_fresh(_shape: str) -> Call:
-    model, x = Chain(), torch.zeros(1, 1, 8)
-
-    def run() -> None:
-        _hooked(model, CHAIN_NAMES, clone=False)
-        model(x)
-        for layer in model.layers:
-            layer._forward_hooks.clear()
-
-    return run
+    hooks = _hooked(Chain(), torch.zeros(1, 1, 8), CHAIN_NAMES, clone=False)
+    return partial(hooks)  # put on and off within the time
 
 
 def tierod_steady(_shape: str) -> Call:
-    import tierod
-
-    model, x = Chain(), torch.zeros(1, 1, 8)
-    session = tierod.instrument(model).session()
-    session.capture("@layers.*:out", copy=False)
-    session.__enter__()
-
-    def run() -> None:
-        session.cache.core.clear()
-        model(x)
-
-    return run
+    return _tierod_open(Chain(), torch.zeros(1, 1, 8), "@layers.*:out")
 
 
 def tierod_fresh(_shape: str) -> Call:

@@ -47,6 +47,38 @@ def serve(
             reply(error=f"{type(error).__name__}: {error}"[:400])
 
 
+class Toggled:
+    """Something to time that has to be put on before a slice and taken off after it, untimed.
+
+    For contenders that share a model: two copies of one model differ by more than hooks cost.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[], object],
+        put_on: Callable[[], object],
+        take_off: Callable[[], object],
+    ) -> None:
+        self.run, self.put_on, self.take_off = run, put_on, take_off
+
+    def __call__(self) -> object:
+        self.put_on()
+        try:
+            return self.run()
+        finally:
+            self.take_off()
+
+
+def _steps(function: Callable[[], object]) -> tuple[Callable[[], object], ...]:
+    if isinstance(function, Toggled):
+        return function.put_on, function.run, function.take_off
+    return _nothing, function, _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
 def _run(calls: list[tuple[Callable[[], object], int]], rounds: int) -> list[list[list[float]]]:
     """Return (CPU, wall) seconds of one call, by contender and round."""
     slices: list[list[list[float]]] = [[] for _ in calls]
@@ -56,10 +88,13 @@ def _run(calls: list[tuple[Callable[[], object], int]], rounds: int) -> list[lis
     try:
         for index in range(rounds):
             for i, (function, count) in order[::-1] if index % 2 else order:
+                put_on, run, take_off = _steps(function)
+                put_on()
                 wall, cpu = time.perf_counter(), time.process_time()
                 for _ in range(count):
-                    function()
+                    run()
                 cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+                take_off()
                 slices[i].append([cpu / count, wall / count])
     finally:
         gc.enable()
