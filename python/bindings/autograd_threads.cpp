@@ -40,7 +40,7 @@ void hand_on_sessions() {
   py::capsule capsule(handle.get(), kKey, [](PyObject* object) {
     delete static_cast<std::shared_ptr<ThreadHandle>*>(PyCapsule_GetPointer(object, kKey));
   });
-  static_cast<void>(handle.release());
+  [[maybe_unused]] const auto* held = handle.release();  // the capsule's now
   ThreadLocalPythonObjects::set(
       kKey, std::make_shared<c10::SafePyObject>(capsule.release().ptr(), getPyInterpreter()));
 }

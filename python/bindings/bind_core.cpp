@@ -47,6 +47,7 @@ void bind_errors(py::module_& m) {
       make("HookAborted", PyExc_RuntimeError,
            "A hook failed inside of the model; the session raises the original error on exit."),
   };
+  // pybind11 wants it by value: NOLINTNEXTLINE(performance-unnecessary-value-param)
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);

@@ -358,7 +358,7 @@ void held_out(const EvaluationOptions& options, std::size_t c,
       sum += v;
       squares[s] += v * v;
     }
-    observed[s] = t_of(sum, squares[s], real(groups)) / std::sqrt(2.0);
+    observed[s] = t_of(sum, squares[s], real(groups)) / kRepeatedError;
   }
   const CounterRandom random(options.seed, "probe.sign_flip");
   std::vector<double> signs(groups);

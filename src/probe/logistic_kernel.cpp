@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstring>
+#include <numbers>
 
 #include "probe/logistic_kernel_internal.h"
 
@@ -41,8 +42,10 @@ TIEROD_CLONES void slopes(float* margins, const float* signs, std::int64_t n, fl
     const Floats zm = z * m;
     Floats x = zm < 0 ? zm : -zm;
     x = x < -87.0F ? Floats{} - 87.0F : x;
-    const Floats turns = x * 1.44269504F + 12582912.0F;  // 1.5 * 2^23 rounds to the next integer
+    const Floats turns =
+        x * std::numbers::log2e_v<float> + 12582912.0F;  // 1.5 * 2^23 rounds to the next integer
     const Floats whole = turns - 12582912.0F;
+    // ln 2 in two parts, of which the first is exact: NOLINTNEXTLINE(modernize-use-std-numbers)
     const Floats f = (x - whole * 0.693359375F) + whole * 2.12194440e-4F;
     Floats e = f * (1.0F / 720) + 1.0F / 120;
     e = e * f + 1.0F / 24;

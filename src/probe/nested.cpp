@@ -325,7 +325,7 @@ NestedScores nested_scores(const probe::RowFitter& fitter, const NestedTask& tas
   };
   // Return the scores of some folds' rows by a fit without folds a and b, on the common scale.
   const auto fit_and_score = [&](const Part& part, std::size_t t, std::size_t setting,
-                                 std::vector<std::size_t> score_folds) {
+                                 const std::vector<std::size_t>& score_folds) {
     std::vector<std::uint8_t> labels;
     double count[2] = {}, sum[2] = {}, squares = 0, largest = 0;
     labels.reserve(part.index.size());

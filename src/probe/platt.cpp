@@ -43,7 +43,7 @@ Platt fit_platt(std::span<const float> scores, std::span<const std::uint8_t> lab
     double size = 1;
     Platt next = fit;
     double then = now;
-    for (; size > 1e-10; size /= 2) {
+    for (int halving = 0; halving < 34; ++halving, size /= 2) {
       next = {.slope = fit.slope + size * da, .offset = fit.offset + size * db};
       then = loss(next);
       if (then < now + 1e-4 * size * (ga * da + gb * db)) break;

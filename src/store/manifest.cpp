@@ -133,13 +133,26 @@ std::string manifest_text(const Manifest& manifest, const std::string& entries) 
   return cat(kHead, hex64(hash64(rest.data(), rest.size())), rest);
 }
 
-std::string manifest_text(const Manifest& manifest) {
+namespace {
+
+std::string entries_text(const Manifest& manifest) {
   std::string entries;
   for (const ShardEntry& entry : manifest.shards) {
     if (!entries.empty()) entries += ",\n";
     entries += entry_text(entry);
   }
-  return manifest_text(manifest, entries);
+  return entries;
+}
+
+}  // namespace
+
+std::string manifest_text(const Manifest& manifest) {
+  return manifest_text(manifest, entries_text(manifest));
+}
+
+std::string shards_digest(const Manifest& manifest) {
+  const std::string entries = entries_text(manifest);
+  return hex64(hash64(entries.data(), entries.size()));
 }
 
 Manifest parse_manifest(const std::string& text, const char* where, const std::string& path) {

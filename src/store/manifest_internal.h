@@ -78,6 +78,9 @@ std::string entry_text(const ShardEntry& entry);
 std::string manifest_text(const Manifest& manifest, const std::string& entries);
 std::string manifest_text(const Manifest& manifest);
 
+/// Return the checksum of the shards' entries: what an index was made of.
+std::string shards_digest(const Manifest& manifest);
+
 /// Parse what `manifest_text` wrote.
 /// @throws IoError if it is no manifest, of a newer version, or not what its checksum says.
 Manifest parse_manifest(const std::string& text, const char* where, const std::string& path);

@@ -75,6 +75,24 @@ std::int64_t verify_shard(const std::string& store, const internal::ShardEntry& 
   return sum;
 }
 
+// An index is written last, when a writer closes: a crash, or a writer that makes none, leaves one
+// that shows fewer rows than there are.
+void verify_index(const std::string& store, const internal::Manifest& manifest,
+                  VerifyReport& report) {
+  const std::string path = internal::store_path(store, "index.h5");
+  if (!std::filesystem::exists(path) || internal::is_locked(store)) return;
+  try {
+    if (internal::read_index_digest(kWhere, path) != internal::shards_digest(manifest)) {
+      report.errors.push_back({"index.h5",
+                               "it was made of other shards than the manifest names, so that HDF5 "
+                               "readers see other rows; make it anew: build_index(), or `tierod "
+                               "store recover`"});
+    }
+  } catch (const Error& error) {
+    report.errors.push_back({"index.h5", error.message()});
+  }
+}
+
 void look_for_others(const std::string& store, const internal::Manifest& manifest,
                      VerifyReport& report) {
   std::set<std::string> known = {internal::kManifest, internal::kLock, "index.h5", "labels",
@@ -132,6 +150,7 @@ VerifyReport verify_store(const std::string& path, const Progress& progress) {
       report.errors.push_back({file, error.message()});
     }
   }
+  verify_index(path, manifest, report);
   look_for_others(path, manifest, report);
   if (progress && !progress(total, total, "verify")) report.complete = false;
   return report;

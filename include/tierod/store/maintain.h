@@ -48,8 +48,8 @@ struct TIEROD_API VerifyReport {
   bool ok() const { return complete && errors.empty(); }
 };
 
-/// Read everything and compare: checksums, HDF5's own index of the chunks, row counts, and the
-/// count of rows with NaN or Inf. Damage is reported, not thrown.
+/// Read everything and compare: checksums, HDF5's own index of the chunks, row counts, the count of
+/// rows with NaN or Inf, and whether `index.h5` shows these shards. Damage is reported, not thrown.
 TIEROD_API VerifyReport verify_store(const std::string& path, const Progress& progress = {});
 
 /// Say what `recover_store` did.

@@ -58,6 +58,9 @@ std::vector<Extent> read_chunk_table(const char* where, const std::string& path,
 /// sets below the shard's alias, which no other shard has.
 void write_index(const std::string& path, const Manifest& manifest);
 
+/// Return the digest of the shards that an index was made of (`shards_digest`).
+std::string read_index_digest(const char* where, const std::string& path);
+
 /// Write and read all versions of a concept's labels.
 void write_label_file(const std::string& path, const std::vector<Labels>& versions);
 std::vector<Labels> read_label_file(const char* where, const std::string& path);

@@ -83,6 +83,7 @@ void write_index(const std::string& path, const Manifest& manifest) {
       h5::describe_row_column(dataset.get(), c, manifest.branches, kWhere, path);
     }
   }
+  h5::write_text(file.get(), "shards", shards_digest(manifest), kWhere, path);
   h5::write_text(file.get(), "format", kFormat, kWhere, path);
   h5::write_text(file.get(), "tool_version", version(), kWhere, path);
   for (const auto& [name, text] : manifest.provenance) {
@@ -93,6 +94,12 @@ void write_index(const std::string& path, const Manifest& manifest) {
   const bool closed = file.reset();
   if (error != 0) throw_errno(kWhere, "write", path, error);
   if (!closed) h5::fail(kWhere, "close", path);
+}
+
+std::string read_index_digest(const char* where, const std::string& path) {
+  const h5::Guard guard;
+  const h5::Handle file = h5::open_for_reading(where, path);
+  return h5::read_text(file.get(), "shards", where, path);
 }
 
 }  // namespace tierod::internal

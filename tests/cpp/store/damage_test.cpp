@@ -76,6 +76,25 @@ TEST_F(DamageTest, AMissingShardIsNamedAndTheOthersStayReadable) {
   EXPECT_TRUE(verify_store(store_).ok());
 }
 
+TEST_F(DamageTest, AnIndexOfOtherShardsIsNamed) {
+  WriterOptions options{.shard_bytes = 20'000, .append = true};
+  ActivationWriter::open(store_, one_site(), options)->close();
+  ASSERT_TRUE(verify_store(store_).ok());  // nothing was appended
+  options.index = false;
+  const auto writer = ActivationWriter::open(store_, one_site(), options);
+  fill(*writer, "prefill", 100, 100);
+  writer->close();
+  const VerifyReport report = verify_store(store_);
+  ASSERT_EQ(report.errors.size(), 1U);
+  EXPECT_EQ(report.errors[0].file, "index.h5");
+  EXPECT_HAS(report.errors[0].what, "build_index()");
+  build_index(store_);
+  EXPECT_TRUE(verify_store(store_).ok());
+  write_text(file("index.h5"), "no HDF5");
+  ASSERT_EQ(verify_store(store_).errors.size(), 1U);
+  EXPECT_EQ(verify_store(store_).errors[0].file, "index.h5");
+}
+
 // Wherever a bit flips, it is found: by reading, where rows or what HDF5 needs are concerned, and
 // by verify in any case.
 TEST_F(DamageTest, EveryFlippedBitIsFound) {
