@@ -11,4 +11,6 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_store(m);
   tierod::bindings::bind_store_maintenance(m);
   tierod::bindings::bind_evaluation(m);
+  tierod::bindings::bind_vla(m);
+  tierod::bindings::bind_cot(m);
 }

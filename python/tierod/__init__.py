@@ -16,7 +16,7 @@ if _sys.getdlopenflags() & _os.RTLD_GLOBAL:
 
 import torch as _torch
 
-from tierod import _core, probe, stats
+from tierod import _core, probe, stats, vla
 from tierod._core import (
     Activation,
     BranchScope,
@@ -95,4 +95,5 @@ __all__ = [
     "site_alias",
     "stats",
     "suspend",
+    "vla",
 ]

@@ -16,8 +16,15 @@ __all__: list[str] = [
     "ActivationCache",
     "ActivationReader",
     "ActivationWriter",
+    "Agent",
     "Alternative",
+    "Batch",
+    "BatchField",
+    "BatchSpec",
     "Batches",
+    "BlockInput",
+    "BlockModel",
+    "BlockOutput",
     "BootstrapMethod",
     "BootstrapOptions",
     "BootstrapResult",
@@ -27,9 +34,15 @@ __all__: list[str] = [
     "CaptureSink",
     "ClassSums",
     "ClusterDesign",
+    "ConceptAgreement",
     "ConceptSummary",
     "Conclusion",
+    "ControlFunctional",
+    "CotMention",
+    "CotParser",
+    "CotVocabulary",
     "CounterRandom",
+    "Coupling",
     "CrossMoments",
     "CrossValidation",
     "Direction",
@@ -44,6 +57,7 @@ __all__: list[str] = [
     "FitReport",
     "FoldMoments",
     "FoldStatistics",
+    "GrammarParser",
     "GroupPermutation",
     "GroupPlan",
     "HookAborted",
@@ -52,9 +66,12 @@ __all__: list[str] = [
     "Intervention",
     "InvalidArgument",
     "IoError",
+    "Knockout",
     "Labels",
+    "Lane",
     "LdaFitter",
     "LeaceFitter",
+    "LexiconParser",
     "LinearFits",
     "LinearFitter",
     "LogisticFits",
@@ -65,6 +82,8 @@ __all__: list[str] = [
     "MlpFitter",
     "MlpModel",
     "MlpOptions",
+    "Model",
+    "ModelDescription",
     "ModuleHook",
     "Moments",
     "MomentsSink",
@@ -73,6 +92,8 @@ __all__: list[str] = [
     "NumericalError",
     "OracleEraser",
     "OutOfRange",
+    "ParsedCot",
+    "ParserAgreement",
     "PermutationOptions",
     "PermutationResult",
     "PermutationUnit",
@@ -89,8 +110,12 @@ __all__: list[str] = [
     "ResidualFit",
     "ResidualFits",
     "RidgeFitter",
+    "Rollout",
+    "RolloutOptions",
     "RowFitter",
     "SamplePlan",
+    "SceneNuisance",
+    "SceneSource",
     "Session",
     "Site",
     "SiteColumn",
@@ -98,18 +123,21 @@ __all__: list[str] = [
     "SiteMaxT",
     "SitePattern",
     "SiteTable",
+    "Span",
     "Splits",
     "StandardisedFitter",
     "StateError",
     "StorePlan",
     "StoreSink",
     "StoreStat",
+    "Stratification",
     "StreamSpec",
     "Suspend",
     "Targets",
     "TrainingStatistics",
     "Trend",
     "TrendMethod",
+    "UnicycleActions",
     "VerifyReport",
     "WritePattern",
     "WriterStats",
@@ -123,12 +151,14 @@ __all__: list[str] = [
     "buffer_pool_idle_bytes",
     "build_index",
     "calibration",
+    "check_options",
     "check_selection",
     "cluster_bootstrap",
     "cluster_design",
     "cluster_mean_sd",
     "cluster_t_interval",
     "cluster_tost",
+    "concatenate_rollouts",
     "control_labels",
     "cross_validate",
     "default_layout",
@@ -152,7 +182,12 @@ __all__: list[str] = [
     "jackknife_blocks",
     "jackknife_interval",
     "label_concepts",
+    "lateral_offset",
+    "least_lane_margin",
+    "least_time_to_collision",
     "max_t",
+    "mean_acceleration",
+    "mean_curvature",
     "mean_influence",
     "merge_stores",
     "nearest_names",
@@ -160,6 +195,7 @@ __all__: list[str] = [
     "normal_quantile",
     "open_session_count",
     "page_trend",
+    "parser_agreement",
     "permutation_test",
     "permutations_needed",
     "philox4x32",
@@ -173,6 +209,7 @@ __all__: list[str] = [
     "recover_store",
     "refit_interval",
     "ridge_direction",
+    "rollout_scenes",
     "row_table_bytes",
     "run_completed",
     "run_started",
@@ -180,7 +217,9 @@ __all__: list[str] = [
     "sha256_hex",
     "site_alias",
     "site_max_t",
+    "speed_change",
     "stat_store",
+    "stopping_distance",
     "student_t_cdf",
     "student_t_quantile",
     "student_t_sf",
@@ -191,6 +230,9 @@ __all__: list[str] = [
     "tost",
     "tost_between",
     "training_statistics",
+    "unicycle",
+    "unicycle_inverse",
+    "unicycle_speed",
     "verify_erasure",
     "verify_store",
     "version",
@@ -2482,6 +2524,641 @@ class MlpFitter(RowFitter):
         Fit on rows [n, d] with labels [n] and groups [n].
         """
 
+class Batch:
+    """
+    The inputs of several scenes, by name, and the scenes' ids.
+    """
+    def __getitem__(self, name: str) -> torch.Tensor: ...
+    def __init__(
+        self,
+        tensors: collections.abc.Mapping[str, torch.Tensor],
+        ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def at(self, name: str) -> torch.Tensor:
+        """
+        Return the tensor called name.
+        """
+    def select(
+        self, index: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> Batch:
+        """
+        Return the rows at index.
+        """
+    @property
+    def ids(self) -> list[int]: ...
+    @ids.setter
+    def ids(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]: ...
+    @tensors.setter
+    def tensors(self, arg0: collections.abc.Mapping[str, torch.Tensor]) -> None: ...
+
+class BatchField:
+    """
+    One tensor that a model reads.
+    """
+    def __init__(
+        self,
+        name: str,
+        dtype: torch.dtype,
+        shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+        description: str = "",
+    ) -> None: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> list[int]:
+        """
+        Sizes after the row axis; -1 is free.
+        """
+
+class BatchSpec:
+    """
+    The batches that a model takes.
+    """
+    def __init__(self, fields: collections.abc.Sequence[BatchField]) -> None: ...
+    def check(self, batch: Batch) -> None:
+        """
+        Raise unless the batch fits.
+        """
+    @property
+    def fields(self) -> list[BatchField]: ...
+
+class Knockout:
+    """
+    Hide the keys and values of one span from another's queries.
+    """
+    def __init__(
+        self,
+        columns: str,
+        readers: str = "action",
+        layers: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+        heads: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+    ) -> None: ...
+    @property
+    def columns(self) -> str: ...
+    @property
+    def heads(self) -> list[int]: ...
+    @property
+    def layers(self) -> list[int]: ...
+    @property
+    def readers(self) -> str: ...
+
+class RolloutOptions:
+    """
+    How a rollout is to be done.
+    """
+
+    cot_tokens: torch.Tensor | None
+    differentiable: bool
+    framing: str
+    noise: torch.Tensor | None
+    pin_action_positions: bool
+    def __init__(
+        self,
+        *,
+        num_samples: typing.SupportsInt | typing.SupportsIndex = 1,
+        cot_tokens: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+        temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+        framing: str = "",
+        knockouts: collections.abc.Sequence[Knockout] = [],
+        cot_length: typing.SupportsInt | typing.SupportsIndex | None = None,
+        pin_action_positions: bool = False,
+        differentiable: bool = False,
+    ) -> None: ...
+    def check(self, scenes: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Raise unless the options agree with each other and with so many scenes.
+        """
+    @property
+    def cot_length(self) -> int | None: ...
+    @cot_length.setter
+    def cot_length(self, arg0: typing.SupportsInt | typing.SupportsIndex | None) -> None: ...
+    @property
+    def knockouts(self) -> list[Knockout]: ...
+    @knockouts.setter
+    def knockouts(self, arg0: collections.abc.Sequence[Knockout]) -> None: ...
+    @property
+    def num_samples(self) -> int: ...
+    @num_samples.setter
+    def num_samples(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def seed(self) -> int: ...
+    @seed.setter
+    def seed(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def temperature(self) -> float: ...
+    @temperature.setter
+    def temperature(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+
+class Span:
+    """
+    A named half-open range of absolute token positions.
+    """
+
+    __hash__: typing.ClassVar[None] = None  # type: ignore[assignment]
+    def __eq__(self, other: object) -> bool: ...
+    def __init__(
+        self,
+        name: str,
+        begin: typing.SupportsInt | typing.SupportsIndex,
+        end: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def begin(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+
+class Rollout:
+    """
+    What a model said and would do; row b * num_samples + j.
+    """
+    def __init__(
+        self,
+        *,
+        actions: torch.Tensor,
+        initial_speed: torch.Tensor,
+        dt_s: typing.SupportsFloat | typing.SupportsIndex,
+        num_samples: typing.SupportsInt | typing.SupportsIndex = 1,
+        trajectory: torch.Tensor | None = None,
+        cot_tokens: torch.Tensor | None = None,
+        cot_lengths: torch.Tensor | None = None,
+        cot_text: collections.abc.Sequence[str] = [],
+        spans: collections.abc.Sequence[collections.abc.Sequence[Span]] = [],
+    ) -> None:
+        """
+        The trajectory is the unicycle's where none is given.
+        """
+    def __repr__(self) -> str: ...
+    def check(self) -> None:
+        """
+        Raise unless shapes agree and numbers are finite.
+        """
+    @property
+    def actions(self) -> torch.Tensor: ...
+    @property
+    def cot_lengths(self) -> torch.Tensor: ...
+    @property
+    def cot_text(self) -> list[str]: ...
+    @property
+    def cot_tokens(self) -> torch.Tensor: ...
+    @property
+    def dt_s(self) -> float: ...
+    @property
+    def horizon_s(self) -> float: ...
+    @property
+    def initial_speed(self) -> torch.Tensor: ...
+    @property
+    def num_samples(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def sample_index(self) -> torch.Tensor: ...
+    @property
+    def spans(self) -> list[list[Span]]: ...
+    @property
+    def trajectory(self) -> torch.Tensor: ...
+    @property
+    def waypoints(self) -> int: ...
+
+class Agent:
+    """
+    Another road user at the moment of the picture, ego frame.
+    """
+    def __init__(
+        self,
+        kind: str = "",
+        x_m: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        y_m: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        vx_m_s: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        vy_m_s: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        radius_m: typing.SupportsFloat | typing.SupportsIndex = 0.5,
+    ) -> None: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def radius_m(self) -> float: ...
+    @property
+    def vx_m_s(self) -> float: ...
+    @property
+    def vy_m_s(self) -> float: ...
+    @property
+    def x_m(self) -> float: ...
+    @property
+    def y_m(self) -> float: ...
+
+class Lane:
+    """
+    The ego lane: centre line [points, 2] in m, ego frame, and width.
+    """
+    def __init__(
+        self, centre: torch.Tensor, width_m: typing.SupportsFloat | typing.SupportsIndex = 3.5
+    ) -> None: ...
+    @property
+    def centre(self) -> torch.Tensor: ...
+    @property
+    def width_m(self) -> float: ...
+
+class SceneNuisance:
+    """
+    What a probe might read instead of the concept.
+    """
+    def __init__(
+        self,
+        name: str,
+        values: torch.Tensor,
+        categorical: bool = False,
+        categories: collections.abc.Sequence[str] = [],
+    ) -> None: ...
+    @property
+    def categorical(self) -> bool: ...
+    @property
+    def categories(self) -> list[str]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def values(self) -> torch.Tensor: ...
+
+class Stratification:
+    """
+    A division of the scenes by which results are told apart.
+    """
+    def __init__(
+        self, name: str, names: collections.abc.Sequence[str], of_scene: torch.Tensor
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def names(self) -> list[str]: ...
+    @property
+    def of_scene(self) -> torch.Tensor: ...
+
+class SceneSource:
+    """
+    Gives the scenes that a model drives through; subclass it.
+    """
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    def agents(
+        self,
+        ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        twin_by: str = "",
+    ) -> list[list[Agent]]: ...
+    def batch(
+        self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> Batch:
+        """
+        Return the inputs of the scenes ids.
+        """
+    def concepts(self) -> list[str]: ...
+    def framings(self) -> list[str]: ...
+    def group(
+        self, level: str, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> list[int]: ...
+    def group_levels(self) -> list[str]:
+        """
+        Return the levels, the highest first.
+        """
+    def image(
+        self, id: typing.SupportsInt | typing.SupportsIndex, twin_by: str = ""
+    ) -> torch.Tensor:
+        """
+        Return the picture, uint8 [3, height, width].
+        """
+    def labels(self, name: str) -> torch.Tensor:
+        """
+        Return uint8 [size]: 0, 1, 255 missing.
+        """
+    def lane(
+        self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> list[Lane]: ...
+    def nuisances(self) -> list[SceneNuisance]: ...
+    def size(self) -> int: ...
+    def strata(self) -> list[Stratification]: ...
+    def twin(
+        self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], name: str
+    ) -> Batch | None:
+        """
+        Return the inputs with the concept toggled, or None where there are no twins.
+        """
+
+class Coupling:
+    """
+    How a control head reads the language model.
+
+    Members:
+
+      kv_cache
+
+      features
+
+      same_stream
+
+      none
+    """
+
+    __members__: typing.ClassVar[dict[str, Coupling]]
+    features: typing.ClassVar[Coupling]
+    kv_cache: typing.ClassVar[Coupling]
+    none: typing.ClassVar[Coupling]
+    same_stream: typing.ClassVar[Coupling]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class ModelDescription:
+    """
+    What a model says of itself.
+    """
+    def __init__(
+        self,
+        *,
+        name: str,
+        waypoints: typing.SupportsInt | typing.SupportsIndex,
+        dt_s: typing.SupportsFloat | typing.SupportsIndex,
+        coupling: Coupling = ...,
+        sites: SiteTable = ...,
+        widths: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] = {},
+        head_inputs: collections.abc.Sequence[str] = [],
+        null_sites: collections.abc.Sequence[str] = [],
+        options: collections.abc.Sequence[str] = [],
+        weights_sha256: str = "",
+        dtype: str = "float32",
+    ) -> None: ...
+    @property
+    def coupling(self) -> Coupling: ...
+    @property
+    def dt_s(self) -> float: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def head_inputs(self) -> list[str]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def null_sites(self) -> list[str]: ...
+    @property
+    def options(self) -> list[str]: ...
+    @property
+    def sites(self) -> SiteTable: ...
+    @property
+    def waypoints(self) -> int: ...
+    @property
+    def weights_sha256(self) -> str: ...
+    @property
+    def widths(self) -> dict[str, int]: ...
+
+class Model:
+    """
+    Turns a batch of scenes into what the model says and would do; subclass it.
+    """
+    def __init__(self) -> None: ...
+    def batch_spec(self) -> BatchSpec: ...
+    def describe(self) -> ModelDescription: ...
+    def rollout(self, batch: Batch, options: RolloutOptions = ...) -> Rollout:
+        """
+        Return rows b * num_samples + j.
+        """
+
+class BlockInput:
+    """
+    The residual stream of some positions, for a block.
+    """
+    def __init__(
+        self,
+        hidden: torch.Tensor,
+        begin: typing.SupportsInt | typing.SupportsIndex = 0,
+        past_key: torch.Tensor | None = None,
+        past_value: torch.Tensor | None = None,
+        outputs: typing.SupportsInt | typing.SupportsIndex = -1,
+    ) -> None: ...
+    @property
+    def begin(self) -> int: ...
+    @property
+    def hidden(self) -> torch.Tensor: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def past_key(self) -> torch.Tensor: ...
+    @property
+    def past_value(self) -> torch.Tensor: ...
+
+class BlockOutput:
+    """
+    What a block returns.
+    """
+    def __init__(self, hidden: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None: ...
+    @property
+    def hidden(self) -> torch.Tensor: ...
+    @property
+    def key(self) -> torch.Tensor: ...
+    @property
+    def value(self) -> torch.Tensor: ...
+
+class BlockModel:
+    """
+    Runs a causal transformer block by block; subclass it.
+    """
+    def __init__(self) -> None: ...
+    def block(
+        self, index: typing.SupportsInt | typing.SupportsIndex, input: BlockInput
+    ) -> BlockOutput: ...
+    def blocks(self) -> int: ...
+    def embed(self, batch: Batch) -> torch.Tensor: ...
+    def finish(self, hidden: torch.Tensor) -> torch.Tensor: ...
+    def positions(self, batch: Batch) -> int: ...
+
+class UnicycleActions:
+    """
+    What unicycle_inverse returns.
+    """
+    @property
+    def actions(self) -> torch.Tensor: ...
+    @property
+    def beside_m(self) -> torch.Tensor: ...
+    @property
+    def speed(self) -> torch.Tensor: ...
+
+class ControlFunctional:
+    """
+    What an effect on control is measured in.
+    """
+    @staticmethod
+    def names() -> list[str]: ...
+    def __call__(
+        self,
+        rollout: Rollout,
+        source: SceneSource,
+        ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        twin_by: str = "",
+    ) -> torch.Tensor: ...
+    def __init__(self, name: str) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def positive_means(self) -> str: ...
+    @property
+    def sesoi(self) -> float | None: ...
+    @property
+    def unit(self) -> str: ...
+
+class CotVocabulary:
+    """
+    What a chain of thought can speak of: id -> phrases.
+    """
+    def __init__(
+        self,
+        concepts: dict[str, typing.Any],
+        decisions: dict[str, typing.Any] = {},
+        sides: dict[str, typing.Any] = {},
+        distances: dict[str, typing.Any] = {},
+    ) -> None: ...
+    @property
+    def concepts(self) -> dict[str, typing.Any]: ...
+    @property
+    def decisions(self) -> dict[str, typing.Any]: ...
+    @property
+    def distances(self) -> dict[str, typing.Any]: ...
+    @property
+    def sides(self) -> dict[str, typing.Any]: ...
+
+class CotMention:
+    """
+    One reason of a chain of thought.
+    """
+    def __init__(
+        self,
+        concept_id: str,
+        negated: bool = False,
+        side: str = "",
+        distance: str = "",
+        begin: typing.SupportsInt | typing.SupportsIndex = 0,
+        end: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def begin(self) -> int: ...
+    @property
+    def concept_id(self) -> str: ...
+    @property
+    def distance(self) -> str: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def negated(self) -> bool: ...
+    @property
+    def side(self) -> str: ...
+
+class ParsedCot:
+    """
+    What a parser read: reasons and decision.
+    """
+    def __init__(
+        self,
+        mentions: collections.abc.Sequence[CotMention] = [],
+        decision: str | None = None,
+        decision_begin: typing.SupportsInt | typing.SupportsIndex = 0,
+        decision_end: typing.SupportsInt | typing.SupportsIndex = 0,
+        problem: str = "",
+    ) -> None: ...
+    def states(self, concept_id: str) -> bool:
+        """
+        Tell whether the concept is said to be present.
+        """
+    @property
+    def decision(self) -> str | None: ...
+    @property
+    def decision_begin(self) -> int: ...
+    @property
+    def decision_end(self) -> int: ...
+    @property
+    def mentions(self) -> list[CotMention]: ...
+    @property
+    def problem(self) -> str: ...
+    @property
+    def understood(self) -> bool: ...
+
+class CotParser:
+    """
+    Reads reasons and decision out of chains of thought; subclass it.
+    """
+    def __init__(self) -> None: ...
+    def parse(self, texts: collections.abc.Sequence[str]) -> list[ParsedCot]: ...
+
+class GrammarParser(CotParser):
+    """
+    Reads sentences that follow a grammar, and refuses all others.
+    """
+    def __init__(self, vocabulary: CotVocabulary) -> None: ...
+
+class LexiconParser(CotParser):
+    """
+    Looks phrases up anywhere in a text, with negation.
+    """
+    def __init__(self, vocabulary: CotVocabulary) -> None: ...
+
+class ConceptAgreement:
+    """
+    How two parsers judge one concept.
+    """
+    @property
+    def both(self) -> int: ...
+    @property
+    def concept_id(self) -> str: ...
+    @property
+    def first_only(self) -> int: ...
+    @property
+    def neither(self) -> int: ...
+    @property
+    def second_only(self) -> int: ...
+
+class ParserAgreement:
+    """
+    How far two parsers agree.
+    """
+    def concept_share(self) -> float: ...
+    def decision_share(self) -> float: ...
+    @property
+    def concepts(self) -> list[ConceptAgreement]: ...
+    @property
+    def differing(self) -> list[int]: ...
+    @property
+    def same_decision(self) -> int: ...
+    @property
+    def texts(self) -> int: ...
+    @property
+    def understood_by_both(self) -> int: ...
+    @property
+    def understood_by_first(self) -> int: ...
+    @property
+    def understood_by_second(self) -> int: ...
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -2615,6 +3292,11 @@ def calibration(
     Measure how well probabilities fit labels.
     """
 
+def check_options(options: RolloutOptions, description: ModelDescription) -> None:
+    """
+    Raise unless the model can do all that is asked for.
+    """
+
 def check_selection(json: str) -> str:
     """
     Parse a selection and write it in its canonical form.
@@ -2664,6 +3346,11 @@ def cluster_tost(
 ) -> Equivalence:
     """
     Test equivalence of the mean of cluster means within +-margin.
+    """
+
+def concatenate_rollouts(parts: collections.abc.Sequence[Rollout]) -> Rollout:
+    """
+    Put rollouts of several batches behind each other.
     """
 
 def control_labels(
@@ -2858,6 +3545,32 @@ def label_concepts(store: str) -> list[str]:
     Return the concepts that have labels.
     """
 
+def lateral_offset(
+    rollout: Rollout, at_s: typing.SupportsFloat | typing.SupportsIndex = 3.0
+) -> torch.Tensor:
+    """
+    Return the lateral position at at_s, m, left positive.
+    """
+
+def least_lane_margin(
+    rollout: Rollout,
+    lanes: collections.abc.Sequence[Lane],
+    ego_width_m: typing.SupportsFloat | typing.SupportsIndex = 1.8,
+) -> torch.Tensor:
+    """
+    Return the least distance to the lane's edge, m.
+    """
+
+def least_time_to_collision(
+    rollout: Rollout,
+    agents: collections.abc.Sequence[collections.abc.Sequence[Agent]],
+    ego_radius_m: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+    cap_s: typing.SupportsFloat | typing.SupportsIndex = 10.0,
+) -> torch.Tensor:
+    """
+    Return the least time to collision, s.
+    """
+
 def max_t(
     observed: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     permuted: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -2865,6 +3578,20 @@ def max_t(
 ) -> MaxT:
     """
     Adjust statistics [S] by the maximum over sites of permuted ones [B, S].
+    """
+
+def mean_acceleration(
+    rollout: Rollout, until_s: typing.SupportsFloat | typing.SupportsIndex = 2.0
+) -> torch.Tensor:
+    """
+    Return the mean acceleration over [0, until_s], m/s^2.
+    """
+
+def mean_curvature(
+    rollout: Rollout, until_s: typing.SupportsFloat | typing.SupportsIndex = 2.0
+) -> torch.Tensor:
+    """
+    Return the mean curvature over [0, until_s], 1/m, left positive.
     """
 
 def mean_influence(
@@ -2909,6 +3636,15 @@ def page_trend(
 ) -> Trend:
     """
     Test whether values rise along the columns.
+    """
+
+def parser_agreement(
+    first: collections.abc.Sequence[ParsedCot],
+    second: collections.abc.Sequence[ParsedCot],
+    concept_ids: collections.abc.Sequence[str],
+) -> ParserAgreement:
+    """
+    Compare two readings of the same texts.
     """
 
 def permutation_test(
@@ -3037,6 +3773,17 @@ def ridge_direction(
     Return the ridge direction of a concept.
     """
 
+def rollout_scenes(
+    model: Model,
+    source: SceneSource,
+    ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    options: RolloutOptions = ...,
+    batch_size: typing.SupportsInt | typing.SupportsIndex = 256,
+) -> Rollout:
+    """
+    Roll out scenes in batches, check everything, and return one rollout.
+    """
+
 def row_table_bytes() -> int:
     """
     Return the bytes of one row of a row table.
@@ -3077,9 +3824,23 @@ def site_max_t(
     Test at every site whether group means tell a concept.
     """
 
+def speed_change(
+    rollout: Rollout, at_s: typing.SupportsFloat | typing.SupportsIndex = 3.0
+) -> torch.Tensor:
+    """
+    Return the change of speed at at_s, m/s.
+    """
+
 def stat_store(path: str) -> StoreStat:
     """
     Sum up a store.
+    """
+
+def stopping_distance(
+    rollout: Rollout, cap_m: typing.SupportsFloat | typing.SupportsIndex = 200.0
+) -> torch.Tensor:
+    """
+    Return the distance until it stands, m.
     """
 
 def student_t_cdf(
@@ -3147,6 +3908,33 @@ def training_statistics(
 ) -> TrainingStatistics:
     """
     Return what linear probes need from streamed moments.
+    """
+
+def unicycle(
+    actions: torch.Tensor,
+    initial_speed: torch.Tensor,
+    dt_s: typing.SupportsFloat | typing.SupportsIndex,
+) -> torch.Tensor:
+    """
+    Return the trajectory [..., waypoints, 3] of held (acceleration, curvature).
+    """
+
+def unicycle_inverse(
+    trajectory: torch.Tensor,
+    initial_speed: torch.Tensor,
+    dt_s: typing.SupportsFloat | typing.SupportsIndex,
+) -> UnicycleActions:
+    """
+    Return the actions that drive a trajectory.
+    """
+
+def unicycle_speed(
+    actions: torch.Tensor,
+    initial_speed: torch.Tensor,
+    dt_s: typing.SupportsFloat | typing.SupportsIndex,
+) -> torch.Tensor:
+    """
+    Return the speeds at the waypoints.
     """
 
 @typing.overload
