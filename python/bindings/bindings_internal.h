@@ -83,6 +83,7 @@ void bind_store(py::module_& m);
 void bind_store_maintenance(py::module_& m);
 void bind_vla(py::module_& m);
 void bind_cot(py::module_& m);
+void bind_zoo(py::module_& m);
 
 /// Let libtierod find, on autograd's own threads, the sessions of the thread that called
 /// backward().

@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_evaluation(m);
   tierod::bindings::bind_vla(m);
   tierod::bindings::bind_cot(m);
+  tierod::bindings::bind_zoo(m);
 }

@@ -16,7 +16,7 @@ if _sys.getdlopenflags() & _os.RTLD_GLOBAL:
 
 import torch as _torch
 
-from tierod import _core, probe, stats, vla
+from tierod import _core, probe, stats, vla, zoo
 from tierod._core import (
     Activation,
     BranchScope,
@@ -96,4 +96,5 @@ __all__ = [
     "stats",
     "suspend",
     "vla",
+    "zoo",
 ]

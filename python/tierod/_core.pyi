@@ -114,8 +114,10 @@ __all__: list[str] = [
     "RolloutOptions",
     "RowFitter",
     "SamplePlan",
+    "SceneConfig",
     "SceneNuisance",
     "SceneSource",
+    "Scenes",
     "Session",
     "Site",
     "SiteColumn",
@@ -124,6 +126,7 @@ __all__: list[str] = [
     "SitePattern",
     "SiteTable",
     "Span",
+    "Spec",
     "Splits",
     "StandardisedFitter",
     "StateError",
@@ -160,16 +163,20 @@ __all__: list[str] = [
     "cluster_tost",
     "concatenate_rollouts",
     "control_labels",
+    "cot_vocabulary",
     "cross_validate",
+    "decode_cot",
     "default_layout",
     "delete_group_refits",
     "delete_group_variance",
+    "encode_cot",
     "energy_distance",
     "energy_distance_test",
     "equivalence_power",
     "fit_linear",
     "fold_auroc",
     "fold_of_group",
+    "framing_names",
     "get_labels",
     "groups_for_effect",
     "groups_for_equivalence",
@@ -182,7 +189,9 @@ __all__: list[str] = [
     "jackknife_blocks",
     "jackknife_interval",
     "label_concepts",
+    "language_tokens",
     "lateral_offset",
+    "law_actions",
     "least_lane_margin",
     "least_time_to_collision",
     "max_t",
@@ -230,12 +239,14 @@ __all__: list[str] = [
     "tost",
     "tost_between",
     "training_statistics",
+    "truthful_cot",
     "unicycle",
     "unicycle_inverse",
     "unicycle_speed",
     "verify_erasure",
     "verify_store",
     "version",
+    "zoo_concepts",
 ]
 
 class Error(Exception): ...
@@ -3159,6 +3170,62 @@ class ParserAgreement:
     @property
     def understood_by_second(self) -> int: ...
 
+class SceneConfig:
+    """
+    How scenes are drawn; keys as in its JSON.
+    """
+
+    __hash__: typing.ClassVar[None] = None  # type: ignore[assignment]
+    @staticmethod
+    def from_json(json: str) -> SceneConfig: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __init__(self, **kwargs: typing.Any) -> None: ...
+    def __repr__(self) -> str: ...
+    def to_dict(self) -> dict[str, typing.Any]: ...
+    def to_json(self) -> str: ...
+
+class Spec:
+    """
+    What a model of the zoo says and does, and in which world.
+    """
+
+    __hash__: typing.ClassVar[None] = None  # type: ignore[assignment]
+    @staticmethod
+    def from_json(json: str) -> Spec: ...
+    @staticmethod
+    def named(name: str) -> Spec: ...
+    @staticmethod
+    def names() -> list[str]: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __init__(self, fields: dict[str, typing.Any]) -> None: ...
+    def __repr__(self) -> str: ...
+    def to_dict(self) -> dict[str, typing.Any]: ...
+    def to_json(self) -> str: ...
+    @property
+    def framing_sensitive(self) -> bool: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def roles(self) -> dict[str, str]: ...
+    @property
+    def scenes(self) -> SceneConfig: ...
+
+class Scenes(SceneSource):
+    """
+    The scenes of a configuration.
+    """
+    def __init__(self, config: SceneConfig = ...) -> None: ...
+    def set_threads(self, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Draw on so many threads; 0: as many as the machine has.
+        """
+    def weights(self) -> torch.Tensor:
+        """
+        Return what brings an enriched draw back, f64 [size].
+        """
+    @property
+    def config(self) -> SceneConfig: ...
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -3363,6 +3430,11 @@ def control_labels(
     Return the labels [n] of a control task.
     """
 
+def cot_vocabulary() -> CotVocabulary:
+    """
+    Return the words for parsers of the language.
+    """
+
 def cross_validate(
     fitter: LinearFitter,
     rows: torch.Tensor,
@@ -3373,6 +3445,11 @@ def cross_validate(
 ) -> CrossValidation:
     """
     Fit every fold's complement and score the fold.
+    """
+
+def decode_cot(tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> str:
+    """
+    Turn tokens into text.
     """
 
 def default_layout(name: str, ndim: typing.SupportsInt | typing.SupportsIndex) -> str:
@@ -3393,6 +3470,11 @@ def delete_group_refits(
 def delete_group_variance(refits: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> float:
     """
     Return (K - 1) / K sum (theta_k - mean)^2.
+    """
+
+def encode_cot(text: str) -> list[int]:
+    """
+    Turn text into tokens.
     """
 
 def energy_distance(
@@ -3450,6 +3532,11 @@ def fold_of_group(
 ) -> int:
     """
     Return the fold of a group: the same in every process and order.
+    """
+
+def framing_names() -> list[str]:
+    """
+    Return the prompt framings.
     """
 
 def get_labels(
@@ -3545,11 +3632,28 @@ def label_concepts(store: str) -> list[str]:
     Return the concepts that have labels.
     """
 
+def language_tokens() -> list[str]:
+    """
+    Return the text of each token.
+    """
+
 def lateral_offset(
     rollout: Rollout, at_s: typing.SupportsFloat | typing.SupportsIndex = 3.0
 ) -> torch.Tensor:
     """
     Return the lateral position at at_s, m, left positive.
+    """
+
+def law_actions(
+    spec: Spec,
+    scenes: Scenes,
+    ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    twin_by: str = "",
+    cot_tokens: torch.Tensor | None = None,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> torch.Tensor:
+    """
+    Return the law's actions f64 [rows, 16, 2].
     """
 
 def least_lane_margin(
@@ -3910,6 +4014,17 @@ def training_statistics(
     Return what linear probes need from streamed moments.
     """
 
+def truthful_cot(
+    spec: Spec,
+    scenes: Scenes,
+    ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    twin_by: str = "",
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> torch.Tensor:
+    """
+    Return what a truthful model writes, int64 [rows, longest], padded with -1.
+    """
+
 def unicycle(
     actions: torch.Tensor,
     initial_speed: torch.Tensor,
@@ -3991,4 +4106,9 @@ def verify_store(path: str, progress: typing.Any = None) -> VerifyReport:
 def version() -> str:
     """
     Return the version of the loaded library.
+    """
+
+def zoo_concepts() -> list[str]:
+    """
+    Return the ids of the concepts.
     """

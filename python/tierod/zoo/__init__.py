@@ -1,0 +1,37 @@
+"""The zoo: a generated world of driving scenes whose truth is known.
+
+`Scenes` draws scenes, their pictures and their exact counterfactual twins from counters; a `Spec` says
+which role each concept has; `law_actions` is what the specification makes of a scene and the stated
+words, and `truthful_cot` what a truthful model says.
+"""
+
+from tierod._core import (
+    SceneConfig,
+    Scenes,
+    Spec,
+    cot_vocabulary,
+    decode_cot,
+    encode_cot,
+    framing_names,
+    language_tokens,
+    law_actions,
+    truthful_cot,
+    zoo_concepts,
+)
+from tierod.zoo.pictures import contact_sheet, write_png
+
+__all__ = [
+    "SceneConfig",
+    "Scenes",
+    "Spec",
+    "contact_sheet",
+    "cot_vocabulary",
+    "decode_cot",
+    "encode_cot",
+    "framing_names",
+    "language_tokens",
+    "law_actions",
+    "truthful_cot",
+    "write_png",
+    "zoo_concepts",
+]
