@@ -207,12 +207,12 @@ at::Tensor least_lane_margin(const Rollout& rollout, const std::vector<Lane>& la
                                 lane.centre.defined() ? cat(lane.centre.sizes()) : "none"));
     }
     const at::Tensor points = lane.centre.detach().to(at::kCPU, at::kDouble).contiguous();
-    const double* p = points.const_data_ptr<double>();
+    const auto* p = points.const_data_ptr<double>();
     std::vector<Vector>& line = lines.emplace_back();
     for (std::int64_t i = 0; i < points.size(0); ++i) line.push_back({p[2 * i], p[2 * i + 1]});
   }
   const at::Tensor path = rollout.trajectory.detach().to(at::kCPU, at::kDouble).contiguous();
-  const double* xyyaw = path.const_data_ptr<double>();
+  const auto* xyyaw = path.const_data_ptr<double>();
   std::vector<double> least;
   for (std::int64_t row = 0; row < rollout.rows(); ++row) {
     const auto scene = static_cast<std::size_t>(row / share);

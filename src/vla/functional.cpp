@@ -66,7 +66,7 @@ at::Tensor ControlFunctional::operator()(const Rollout& rollout, const SceneSour
                                          const std::vector<std::int64_t>& ids,
                                          const std::string& twin_by) const {
   const auto scenes = rollout.rows() / std::max<std::int64_t>(rollout.num_samples, 1);
-  if (static_cast<std::int64_t>(ids.size()) != scenes) {
+  if (std::cmp_not_equal(ids.size(), scenes)) {
     throw InvalidArgument(cat("[vla.ControlFunctional] expected the ids of the rollout's ", scenes,
                               " scenes, got ", ids.size()));
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 #include "core/text_internal.h"
 #include "tierod/core/error.h"
@@ -103,11 +104,11 @@ void Rollout::check() const {
     refuse("[vla.Rollout.check] expected cot_tokens [rows, length], got ", shape_text(cot_tokens));
   }
   check_shape(cot_tokens, {n, cot_tokens.size(1)}, "cot_tokens", true);
-  if (static_cast<std::int64_t>(cot_text.size()) != n) {
+  if (std::cmp_not_equal(cot_text.size(), n)) {
     refuse("[vla.Rollout.check] expected a cot_text for each of ", n, " rows, got ",
            cot_text.size());
   }
-  if (spans.size() > 1 && static_cast<std::int64_t>(spans.size()) != n) {
+  if (spans.size() > 1 && std::cmp_not_equal(spans.size(), n)) {
     refuse("[vla.Rollout.check] expected spans of every row, of one row for all, or none, got ",
            spans.size(), " for ", n, " rows");
   }

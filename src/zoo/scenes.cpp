@@ -185,11 +185,11 @@ std::vector<vla::SceneNuisance> Scenes::nuisances() const {
   const std::vector<Scene> scenes = draw(all_of(size()), {}, "zoo.Scenes.nuisances");
   std::vector<vla::SceneNuisance> out;
   const auto add = [&](const char* name, const auto& value,
-                       std::vector<std::string> categories = {}) {
+                       const std::vector<std::string>& categories = {}) {
     out.push_back({.name = name,
                    .values = column<double>(scenes, at::kDouble, value),
                    .categorical = !categories.empty(),
-                   .categories = std::move(categories)});
+                   .categories = categories});
   };
   add("ego_speed", [](const Scene& s) { return s.speed_mm_s * 1e-3; });
   add("ego_acceleration", [](const Scene& s) { return s.acceleration_mm_s2 * 1e-3; });
