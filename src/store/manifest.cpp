@@ -2,6 +2,7 @@
 #include <charconv>
 #include <filesystem>
 #include <memory>
+#include <random>
 #include <set>
 
 #include "store/bytes_internal.h"
@@ -258,6 +259,11 @@ bool is_temporary(std::string_view file) noexcept {
   return is_unfinished_shard(file) ||
          (file.ends_with(".tmp") &&
           (file.starts_with("manifest.json.") || file.starts_with("index.h5.")));
+}
+
+std::uint64_t random_id() {
+  std::random_device device;  // the operating system's randomness: a name, not a sample
+  return (static_cast<std::uint64_t>(device()) << 32) | device();
 }
 
 }  // namespace tierod::internal

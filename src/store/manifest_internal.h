@@ -93,6 +93,9 @@ std::string self_description(const Manifest& manifest);
 Manifest parse_self_description(const std::string& text, const char* where,
                                 const std::string& path);
 
+/// Draw the id of a new store.
+std::uint64_t random_id();
+
 /// Write index.h5 of a store; see build_index().
 void build_index_of(const std::string& store, const Manifest& manifest);
 

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <random>
 
 #include "core/text_internal.h"
 #include "store/bytes_internal.h"
@@ -107,9 +106,8 @@ MergeReport merge_stores(const std::vector<std::string>& sources, const std::str
   internal::WriterLock lock(kWhere, target);
 
   MergeReport report;
-  std::random_device device;
   Manifest merged = manifests.front();
-  merged.store_id = (static_cast<std::uint64_t>(device()) << 32) | device();
+  merged.store_id = internal::random_id();
   merged.shards.clear();
   for (std::size_t m = 0; m < manifests.size(); ++m) {
     if (manifests[m].branches.size() > merged.branches.size())

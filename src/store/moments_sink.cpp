@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "store/batch_internal.h"
 #include "tierod/core/error.h"
@@ -19,7 +20,8 @@ using internal::cat;
 
 std::int64_t fold_of_group(std::int64_t group, std::int64_t folds, std::uint64_t seed) {
   if (folds < 1 || folds > std::numeric_limits<std::int32_t>::max()) {
-    throw InvalidArgument(cat("[store.fold_of_group] expected folds >= 1, got ", folds));
+    throw InvalidArgument(
+        cat("[store.fold_of_group] expected folds from 1 to 2^31 - 1, got ", folds));
   }
   return CounterRandom(seed, "store.fold")
       .below(static_cast<std::uint32_t>(folds), static_cast<std::uint64_t>(group), 0, 0);
@@ -27,7 +29,8 @@ std::int64_t fold_of_group(std::int64_t group, std::int64_t folds, std::uint64_t
 
 FoldMoments::FoldMoments(FoldMomentsOptions options) : options_(options) {
   if (options.folds < 1) {
-    throw InvalidArgument(cat("[store.FoldMoments] expected folds >= 1, got ", options.folds));
+    throw InvalidArgument(cat("[store.FoldMoments] expected folds >= 1, got ", options.folds,
+                              "; 1 keeps all rows together"));
   }
 }
 
@@ -35,7 +38,14 @@ void FoldMoments::update(const std::string& site, const at::Tensor& rows, const 
                          const at::Tensor& labels) {
   if (!folds.defined() || folds.dim() != 1 || folds.scalar_type() != at::kLong || !rows.defined() ||
       rows.dim() != 2 || folds.size(0) != rows.size(0)) {
-    throw InvalidArgument("[store.FoldMoments.update] expected rows [n, d] and folds, int64 [n]");
+    const auto text = [](const at::Tensor& x) {
+      return x.defined() ? cat("shape ", x.sizes(), " of ", x.scalar_type())
+                         : std::string("an undefined tensor");
+    };
+    throw InvalidArgument(
+        cat("[store.FoldMoments.update] expected rows [n, d] and folds, int64 [n], "
+            "got ",
+            text(rows), " and ", text(folds), "; give a fold a row"));
   }
   const at::Tensor numbers = folds.to(at::kCPU).contiguous();
   const auto* number = numbers.const_data_ptr<std::int64_t>();
@@ -57,9 +67,7 @@ void FoldMoments::update(const std::string& site, const at::Tensor& rows, const 
   }
   for (std::size_t f = 0; f < members.size(); ++f) {
     if (members[f].empty()) continue;
-    at::Tensor index = at::empty({static_cast<std::int64_t>(members[f].size())},
-                                 at::TensorOptions().dtype(at::kLong));
-    std::copy(members[f].begin(), members[f].end(), index.mutable_data_ptr<std::int64_t>());
+    const at::Tensor index = internal::index_of(members[f]);
     const at::Tensor part = rows.index_select(0, index.to(rows.device()));
     found->moments[f].update(part);
     if (labels.defined()) {
@@ -72,7 +80,10 @@ void FoldMoments::merge(const FoldMoments& other) {
   if (options_.folds != other.options_.folds || options_.seed != other.options_.seed ||
       options_.covariance != other.options_.covariance) {
     throw InvalidArgument(
-        "[store.FoldMoments.merge] the accumulators have different folds, seed or covariance");
+        cat("[store.FoldMoments.merge] expected ", options_.folds, " folds of seed ", options_.seed,
+            options_.covariance ? " with" : " without", " covariance, got ", other.options_.folds,
+            " of seed ", other.options_.seed, other.options_.covariance ? " with" : " without",
+            "; accumulate both with the same options"));
   }
   for (const Entry& theirs : other.entries_) {
     const auto found = std::find_if(entries_.begin(), entries_.end(),

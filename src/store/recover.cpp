@@ -5,7 +5,6 @@
 #include <set>
 
 #include "core/text_internal.h"
-#include "store/finite_internal.h"
 #include "store/hdf5/hdf5_internal.h"
 #include "store/lock_internal.h"
 #include "store/shard_view_internal.h"
@@ -60,16 +59,8 @@ Found examine(const std::string& store, const std::string& file) {
   }
   const internal::ShardView view(kWhere, store, found.entry, found.description, true);
   for (std::size_t s = 0; s < found.entry.rows.size(); ++s) {
-    const StreamSpec& stream = found.description.streams[s];
-    for (std::size_t c = 0; c < stream.sites.size(); ++c) {
-      const auto& column = view.site(s, c);
-      for (std::int64_t first = 0; first < found.entry.rows[s]; first += column.chunk_rows) {
-        found.entry.nonfinite[s] +=
-            internal::count_nonfinite(view.row(kWhere, column, first),
-                                      std::min(column.chunk_rows, found.entry.rows[s] - first),
-                                      stream.sites[c].width, stream.sites[c].dtype);
-      }
-    }
+    found.entry.nonfinite[s] = internal::count_nonfinite(kWhere, view, found.description.streams[s],
+                                                         s, found.entry.rows[s]);
   }
   return found;
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/text_internal.h"
+#include "store/finite_internal.h"
 #include "store/shard_view_internal.h"
 #include "tierod/core/error.h"
 
@@ -121,6 +122,20 @@ void ShardView::will_need(const Column& column, std::int64_t begin,
     ::madvise(const_cast<std::byte*>(file_.data()) + from, static_cast<std::size_t>(to - from),
               MADV_WILLNEED);
   }
+}
+
+std::int64_t count_nonfinite(const char* where, const ShardView& view, const StreamSpec& stream,
+                             std::size_t number, std::int64_t rows) {
+  std::int64_t count = 0;
+  for (std::size_t c = 0; c < stream.sites.size(); ++c) {
+    const ShardView::Column& column = view.site(number, c);
+    for (std::int64_t first = 0; first < rows; first += column.chunk_rows) {
+      count +=
+          count_nonfinite(view.row(where, column, first), std::min(column.chunk_rows, rows - first),
+                          stream.sites[c].width, stream.sites[c].dtype);
+    }
+  }
+  return count;
 }
 
 }  // namespace tierod::internal

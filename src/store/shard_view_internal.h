@@ -62,4 +62,8 @@ class ShardView {
   std::vector<Stream> streams_;
 };
 
+/// Count the (row, site) pairs of a stream with NaN or Inf among the first `rows` of a shard.
+std::int64_t count_nonfinite(const char* where, const ShardView& view, const StreamSpec& stream,
+                             std::size_t number, std::int64_t rows);
+
 }  // namespace tierod::internal

@@ -3,7 +3,6 @@
 #include <set>
 
 #include "core/text_internal.h"
-#include "store/finite_internal.h"
 #include "store/hdf5/hdf5_internal.h"
 #include "store/labels_internal.h"
 #include "store/lock_internal.h"
@@ -19,20 +18,6 @@ using internal::Extent;
 namespace {
 
 constexpr const char* kWhere = "store.verify";
-
-std::int64_t count_nonfinite(const internal::ShardView& view, const StreamSpec& stream,
-                             std::size_t number, std::int64_t rows) {
-  std::int64_t count = 0;
-  for (std::size_t c = 0; c < stream.sites.size(); ++c) {
-    const auto& column = view.site(number, c);
-    for (std::int64_t first = 0; first < rows; first += column.chunk_rows) {
-      count += internal::count_nonfinite(view.row(kWhere, column, first),
-                                         std::min(column.chunk_rows, rows - first),
-                                         stream.sites[c].width, stream.sites[c].dtype);
-    }
-  }
-  return count;
-}
 
 // Everything of one shard; throws what is wrong.
 std::int64_t verify_shard(const std::string& store, const internal::ShardEntry& entry,
@@ -65,7 +50,8 @@ std::int64_t verify_shard(const std::string& store, const internal::ShardEntry& 
   }
   std::int64_t sum = 0;
   for (std::size_t s = 0; s < manifest.streams.size(); ++s) {
-    const std::int64_t count = count_nonfinite(view, manifest.streams[s], s, entry.rows[s]);
+    const std::int64_t count =
+        internal::count_nonfinite(kWhere, view, manifest.streams[s], s, entry.rows[s]);
     if (count != entry.nonfinite[s]) {
       throw IoError(cat("[", kWhere, "] '", view.path(), "': '", manifest.streams[s].name, "' has ",
                         count, " rows with NaN or Inf, the manifest says ", entry.nonfinite[s]));

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
-#include <random>
 #include <unordered_set>
 
 #include "core/text_internal.h"
@@ -26,7 +25,10 @@ constexpr const char* kOpen = "store.ActivationWriter.open";
 constexpr const char* kAppend = "store.ActivationWriter.append";
 
 void check_rows(const Rows& rows) {
-  if (rows.count < 0) throw InvalidArgument(cat("[", kAppend, "] a negative number of rows"));
+  if (rows.count < 0) {
+    throw InvalidArgument(
+        cat("[", kAppend, "] expected 0 rows or more, got ", rows.count, "; count the rows given"));
+  }
   for (std::size_t c = 0; c < kRowColumns; ++c) {
     const auto& values = rows.values[c];
     const char* name = row_column_name(static_cast<RowColumn>(c));
@@ -58,11 +60,6 @@ void check_values(const at::Tensor& values, const SiteColumn& site, std::int64_t
           values.defined() ? cat("shape ", values.sizes(), " of ", values.scalar_type())
                            : std::string("an undefined tensor"),
           "; flatten tokens into rows first"));
-}
-
-std::uint64_t random_id() {
-  std::random_device device;  // the operating system's randomness: a name, not a sample
-  return (static_cast<std::uint64_t>(device()) << 32) | device();
 }
 
 // Name a shard in the folder that the manifest does not know; empty if there is none.
@@ -139,15 +136,19 @@ std::shared_ptr<ActivationWriter> ActivationWriter::open(const std::string& path
     if (streams.empty()) streams = manifest.streams;
     if (!manifest.streams.empty() && manifest.streams != streams) {
       throw InvalidArgument(cat("[", kOpen, "] the streams differ from those of the store in '",
-                                path, "': it has ", internal::streams_to_json(manifest.streams)));
+                                path, "': it has ", internal::streams_to_json(manifest.streams),
+                                ", got ", internal::streams_to_json(streams),
+                                "; leave them out to go on with its own"));
     }
     if (manifest.provenance != options.provenance && !options.provenance.empty()) {
-      throw InvalidArgument(cat("[", kOpen, "] the provenance differs from that of the store in '",
-                                path, "'; rows of another model belong into a store of their own"));
+      throw InvalidArgument(cat("[", kOpen, "] expected the provenance of the store in '", path,
+                                "', ", internal::Json(manifest.provenance), ", got ",
+                                internal::Json(options.provenance),
+                                "; rows of another model belong into a store of their own"));
     }
     manifest.streams = streams;
   } else {
-    manifest = {.store_id = random_id(),
+    manifest = {.store_id = internal::random_id(),
                 .provenance = options.provenance,
                 .configuration = options.configuration,
                 .streams = streams};
@@ -196,7 +197,8 @@ void ActivationWriter::append(std::string_view stream, const Rows& rows,
   check_rows(rows);
   if (sites.size() != state.sites.size()) {
     throw InvalidArgument(cat("[", kAppend, "] the stream '", stream, "' has ", state.sites.size(),
-                              " sites, got ", sites.size(), " tensors"));
+                              " sites, got ", sites.size(),
+                              " tensors; give one a site, or append_site() one at a time"));
   }
   if (!state.aligned()) {
     throw StateError(cat("[", kAppend, "] ", impl_->misaligned(),
@@ -270,7 +272,9 @@ void ActivationWriter::add_site(std::string_view stream, const SiteColumn& site)
   impl_->need_buffers(1, fresh ? 1 : 0, site.row_bytes());
   if (fresh) {
     if (impl_->streams.size() == internal::WriterLock::kSlots) {
-      throw InvalidArgument("[store.ActivationWriter.add_site] a store has at most 256 streams");
+      throw InvalidArgument(
+          cat("[store.ActivationWriter.add_site] a store has at most 256 streams, '", stream,
+              "' would be one more; add the site to another stream"));
     }
     impl_->streams.push_back({.name = std::string(stream)});
     found = impl_->streams.end() - 1;

@@ -10,6 +10,7 @@
 
 namespace tierod {
 
+/// Stand for a label that is not known.
 inline constexpr std::uint8_t kMissingLabel = 255;
 
 /// Hold one version of a concept's labels, a value for each sample, ascending by sample.
