@@ -136,6 +136,12 @@ void bind_dataset(py::module_& m) {
           },
           py::arg("name"), py::arg("labels"), "Add labels [n] 0, 1 or 255.")
       .def(
+          "add_target",
+          [](ProbeDataset& d, const std::string& name, const Doubles& values) {
+            d.add_target(name, vector_of(values));
+          },
+          py::arg("name"), py::arg("values"), "Add a real target [n]; NaN is unknown.")
+      .def(
           "add_nuisance",
           [](ProbeDataset& d, const std::string& name, const Doubles& values,
              probe::NuisanceKind kind,
@@ -163,6 +169,7 @@ void bind_dataset(py::module_& m) {
       .def_property_readonly("rows", &ProbeDataset::rows)
       .def_property_readonly("sites", &ProbeDataset::sites)
       .def_property_readonly("concepts", &ProbeDataset::concepts)
+      .def_property_readonly("targets", &ProbeDataset::targets)
       .def_property_readonly("levels", &ProbeDataset::levels)
       .def_property_readonly("nuisances", &ProbeDataset::nuisances)
       .def_property_readonly("groups", [](const ProbeDataset& d) { return integers(d.groups()); })
@@ -176,6 +183,10 @@ void bind_dataset(py::module_& m) {
             return out;
           },
           py::arg("concept_name"), "Return the labels [n]; 255 is unknown.")
+      .def(
+          "target",
+          [](const ProbeDataset& d, std::string_view name) { return array_of(d.target(name)); },
+          py::arg("name"), "Return the values [n] of a target; NaN is unknown.")
       .def(
           "types", [](const ProbeDataset& d) { return integers(d.types()); },
           "Return the type [n] of each row; empty where there is none.")
@@ -467,15 +478,7 @@ void bind_evaluate(py::module_& m) {
         "_evaluate",
         [](const ProbeDataset& dataset, const Fitter& fitter, EvaluationOptions options,
            const std::optional<ProbeDataset>& random_init, const py::object& progress) {
-          if (!progress.is_none()) {
-            const std::shared_ptr<py::object> call(new py::object(progress), DropPython());
-            options.progress = [call](std::int64_t done, std::int64_t total,
-                                      std::string_view what) {
-              const py::gil_scoped_acquire gil;
-              const py::object go_on = (*call)(done, total, std::string(what));
-              return go_on.is_none() || go_on.cast<bool>();
-            };
-          }
+          options.progress = progress_of(progress);
           const py::gil_scoped_release released;
           return probe::evaluate(dataset, fitter, options, random_init ? &*random_init : nullptr);
         },

@@ -205,6 +205,9 @@ void bind_cross_validation(py::module_& m) {
   m.def("fit_linear", &probe::fit, py::arg("fitter"), py::arg("statistics"),
         py::arg("held_out") = py::none(), py::call_guard<py::gil_scoped_release>(),
         "Fit all concepts under all settings without one fold, or on all rows.");
+  m.def("common_scale", &probe::common_scale, py::arg("fits"), py::arg("training"),
+        py::call_guard<py::gil_scoped_release>(),
+        "Put scores on the scale of the fits' own training rows, so that folds may be pooled.");
   m.def(
       "held_out_scores",
       [](const at::Tensor& rows, const at::Tensor& folds,

@@ -77,6 +77,7 @@ void bind_stats(py::module_& m);
 void bind_resampling(py::module_& m);
 void bind_probe(py::module_& m);
 void bind_evaluation(py::module_& m);
+void bind_targets(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
 void bind_store(py::module_& m);

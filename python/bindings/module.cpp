@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_vla(m);
   tierod::bindings::bind_cot(m);
   tierod::bindings::bind_zoo(m);
+  tierod::bindings::bind_targets(m);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <sstream>
 #include <string>
@@ -32,6 +33,19 @@ std::string list_text(const Range& items, std::size_t limit = 12) {
   }
   out << ']';
   return std::move(out).str();
+}
+
+/// Add to a note what it does not say yet, after a semicolon.
+inline void add_note(std::string& note, std::string_view more) {
+  if (more.empty() || note.find(more) != std::string::npos) return;
+  if (!note.empty()) note += "; ";
+  note += more;
+}
+
+/// Add a note to a list that does not hold it yet.
+inline void add_note(std::vector<std::string>& notes, std::string_view more) {
+  if (more.empty() || std::find(notes.begin(), notes.end(), more) != notes.end()) return;
+  notes.emplace_back(more);
 }
 
 /// Split at every `separator`; an empty text gives one empty piece.

@@ -1,11 +1,10 @@
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <set>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/concept_plan_internal.h"
 #include "probe/evaluation_internal.h"
@@ -16,21 +15,6 @@
 
 namespace tierod::internal {
 
-namespace {
-
-// Of rows whose type occurs in another fold, for a control task to mean anything.
-constexpr double kLeastRecurrence = 0.5;
-
-template <typename T>
-std::vector<T> picked(std::span<const T> values, const std::vector<std::size_t>& rows) {
-  std::vector<T> out;
-  out.reserve(rows.size());
-  for (const std::size_t i : rows) out.push_back(values[i]);
-  return out;
-}
-
-// The share of rows whose type occurs in another fold. A label of types that never recur cannot be
-// read from other folds, and a control task of them would be chance by construction.
 double recurrence(std::span<const std::int64_t> types, std::span<const std::uint32_t> folds) {
   std::map<std::int64_t, std::set<std::uint32_t>> folds_of;
   for (std::size_t i = 0; i < types.size(); ++i) folds_of[types[i]].insert(folds[i]);
@@ -39,22 +23,15 @@ double recurrence(std::span<const std::int64_t> types, std::span<const std::uint
   return real(recurring) / real(types.size());
 }
 
-}  // namespace
-
-void add_note(std::string& note, const std::string& more) {
-  if (more.empty() || note.find(more) != std::string::npos) return;
-  note += cat(note.empty() ? "" : "; ", more);
+std::string no_recurrence(double share) {
+  return cat(
+      "no control task: ", std::llround(100 * share),
+      " % of the rows have a type that occurs in another fold, so that it would be chance by "
+      "construction; give coarser types");
 }
 
 std::size_t count_different(std::span<const std::int64_t> ids) {
   return std::set<std::int64_t>(ids.begin(), ids.end()).size();
-}
-
-at::Tensor index_of(const std::vector<std::size_t>& rows) {
-  at::Tensor out = at::empty({static_cast<std::int64_t>(rows.size())}, at::kLong);
-  auto* to = out.mutable_data_ptr<std::int64_t>();
-  for (const std::size_t i : rows) *to++ = static_cast<std::int64_t>(i);
-  return out;
 }
 
 ConceptPlan plan_concept(const probe::ProbeDataset& dataset, const std::string& name,
@@ -64,7 +41,7 @@ ConceptPlan plan_concept(const probe::ProbeDataset& dataset, const std::string& 
   ConceptPlan plan{.name = name};
   const std::span<const std::uint8_t> all = dataset.labels(name);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (all[i] != probe::kUnknownLabel) plan.rows.push_back(i);
+    if (all[i] != kMissingLabel) plan.rows.push_back(i);
   }
   plan.labels = picked(all, plan.rows);
   plan.units = picked(units, plan.rows);
@@ -86,10 +63,7 @@ ConceptPlan plan_concept(const probe::ProbeDataset& dataset, const std::string& 
     if (count_different(keys) < 2) {
       add_note(plan.note, "no control task: all rows have one type");
     } else if (plan.recurrence < kLeastRecurrence) {
-      add_note(plan.note,
-               cat("no control task: ", std::llround(100 * plan.recurrence),
-                   " % of the rows have a type that occurs in another fold, so that it would be "
-                   "chance by construction; give coarser types"));
+      add_note(plan.note, no_recurrence(plan.recurrence));
     } else {
       std::size_t unusable = 0;
       for (std::size_t draw = 0; draw < options.control_draws; ++draw) {

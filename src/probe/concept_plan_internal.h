@@ -50,13 +50,34 @@ void score_nuisances(const probe::ProbeDataset& dataset, ConceptPlan& plan,
 /// @throws InvalidArgument
 void check_evaluation(const probe::ProbeDataset& dataset, const probe::EvaluationOptions& options,
                       const probe::ProbeDataset* random_init);
+/// The same for targets.
+void check_target_evaluation(const probe::ProbeDataset& dataset,
+                             const probe::EvaluationOptions& options,
+                             const probe::ProbeDataset* random_init);
+/// Say which of the parts of an evaluation there will not be, and why.
+std::vector<std::string> missing_parts(const probe::EvaluationOptions& options,
+                                       const std::vector<std::int64_t>& types,
+                                       const std::string& instead);
 void check_strata(const probe::ProbeDataset& dataset, const std::string& level,
                   std::span<const std::int64_t> units);
 
-/// Add a note once.
-void add_note(std::string& note, const std::string& more);
 std::size_t count_different(std::span<const std::int64_t> ids);
-/// Return numbers of rows as a tensor.
-at::Tensor index_of(const std::vector<std::size_t>& rows);
+
+/// Of rows whose type occurs in another fold, for a control task to mean anything.
+inline constexpr double kLeastRecurrence = 0.5;
+/// Return the share of rows whose type occurs in another fold. What types that never recur are
+/// given cannot be read from other folds, and a control task of them would be chance by
+/// construction.
+double recurrence(std::span<const std::int64_t> types, std::span<const std::uint32_t> folds);
+/// Say that there is no control task for want of recurrence.
+std::string no_recurrence(double share);
+
+template <typename T>
+std::vector<T> picked(std::span<const T> values, const std::vector<std::size_t>& rows) {
+  std::vector<T> out;
+  out.reserve(rows.size());
+  for (const std::size_t i : rows) out.push_back(values[i]);
+  return out;
+}
 
 }  // namespace tierod::internal

@@ -22,7 +22,7 @@ std::vector<std::uint8_t> control_labels(std::span<const std::int64_t> keys,
   std::map<std::int64_t, std::size_t> rows_of;
   std::size_t ones = 0, known = 0;
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    if (labels[i] == kUnknownLabel) continue;
+    if (labels[i] == kMissingLabel) continue;
     if (labels[i] > 1) {
       throw InvalidArgument(
           cat("[", where, "] expected labels 0, 1 or 255, got ", int{labels[i]}, " in row ", i));
@@ -60,7 +60,38 @@ std::vector<std::uint8_t> control_labels(std::span<const std::int64_t> keys,
   std::vector<std::uint8_t> out;
   out.reserve(keys.size());
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    out.push_back(labels[i] == kUnknownLabel ? kUnknownLabel : of_key[keys[i]]);
+    out.push_back(labels[i] == kMissingLabel ? kMissingLabel : of_key[keys[i]]);
+  }
+  return out;
+}
+
+std::vector<double> control_targets(std::span<const std::int64_t> keys,
+                                    std::span<const double> targets, std::uint64_t seed,
+                                    std::size_t draw) {
+  constexpr auto* where = "probe.control_targets";
+  internal::check_same_length(keys.size(), targets.size(), where, "keys", "targets");
+  std::vector<double> sorted;
+  std::map<std::int64_t, double> of_key;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (std::isnan(targets[i])) continue;
+    sorted.push_back(targets[i]);
+    of_key.emplace(keys[i], 0);
+  }
+  if (of_key.size() < 2) {
+    throw InvalidArgument(cat("[", where, "] expected at least 2 keys, got ", of_key.size(),
+                              "; a target a key would be constant"));
+  }
+  std::sort(sorted.begin(), sorted.end());
+  const CounterRandom random(seed, "probe.control_targets");
+  for (auto& [key, target] : of_key) {
+    target =
+        sorted[random.below(static_cast<std::uint32_t>(sorted.size()),
+                            static_cast<std::uint64_t>(key), static_cast<std::uint32_t>(draw), 0)];
+  }
+  std::vector<double> out;
+  out.reserve(keys.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    out.push_back(std::isnan(targets[i]) ? targets[i] : of_key[keys[i]]);
   }
   return out;
 }

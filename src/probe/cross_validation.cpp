@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/quick_auroc_internal.h"
 #include "probe/row_sums_internal.h"
@@ -21,24 +22,12 @@
 namespace tierod::probe {
 
 using tierod::internal::cat;
+using tierod::internal::index_of;
 using tierod::internal::kBlockRows;
+using tierod::internal::length;
+using tierod::internal::rows_by_fold;
 
 namespace {
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
-
-std::vector<std::vector<std::int64_t>> rows_of(std::span<const std::uint32_t> folds,
-                                               std::size_t fold_count, const char* where) {
-  std::vector<std::vector<std::int64_t>> out(fold_count);
-  for (std::size_t i = 0; i < folds.size(); ++i) {
-    if (folds[i] >= fold_count) {
-      throw InvalidArgument(cat("[", where, "] expected folds below ", fold_count, ", got ",
-                                folds[i], " in row ", i));
-    }
-    out[folds[i]].push_back(length(i));
-  }
-  return out;
-}
 
 // The index of a fold whose rows stand together needs no scattering.
 bool together(const std::vector<std::int64_t>& index) {
@@ -91,7 +80,7 @@ at::Tensor held_out_scores(const at::Tensor& rows, std::span<const std::uint32_t
   const auto type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const std::int64_t p = fits[0].settings(), c = fits[0].concepts(), n = x.size(0);
   at::Tensor out = at::empty({p * c, n}, at::TensorOptions().dtype(type));
-  const auto index = rows_of(folds, fits.size(), where);
+  const auto index = rows_by_fold(folds, fits.size(), where);
   // about a point among the rows: in f32 a large mean would swallow the digits of a score
   const at::Tensor centre =
       x.narrow(0, 0, std::min(n, kBlockRows)).mean(0, false, at::kDouble).to(type).to(at::kDouble);
@@ -110,9 +99,7 @@ at::Tensor held_out_scores(const at::Tensor& rows, std::span<const std::uint32_t
         at::addmm_out(to, offset, w, block.t());
       } else {
         const at::Tensor scores = at::addmm(offset, w, block.t());
-        at::Tensor to = at::empty({length(piece.size())}, at::kLong);
-        std::copy(piece.begin(), piece.end(), to.mutable_data_ptr<std::int64_t>());
-        out.index_copy_(1, to, scores);
+        out.index_copy_(1, index_of(piece), scores);
       }
     }
   }
@@ -124,7 +111,11 @@ at::Tensor fold_auroc(const at::Tensor& scores, std::span<const std::uint8_t> la
   constexpr auto* where = "probe.fold_auroc";
   const at::NoGradGuard no_grad;
   if (!scores.defined() || scores.dim() != 3 || !at::isFloatingType(scores.scalar_type())) {
-    throw InvalidArgument(cat("[", where, "] expected floating scores [settings, concepts, rows]"));
+    throw InvalidArgument(
+        cat("[", where, "] expected floating scores [settings, concepts, rows], got ",
+            scores.defined() ? cat("shape ", scores.sizes(), " of ", scores.scalar_type())
+                             : std::string("an undefined tensor"),
+            "; held_out_scores() gives them"));
   }
   const auto settings = static_cast<std::size_t>(scores.size(0)),
              concepts = static_cast<std::size_t>(scores.size(1)),
@@ -135,7 +126,7 @@ at::Tensor fold_auroc(const at::Tensor& scores, std::span<const std::uint8_t> la
   }
   const at::Tensor flat = scores.detach().to(at::kCPU, at::kFloat).contiguous();
   const auto* score = flat.const_data_ptr<float>();
-  const auto index = rows_of(folds, fold_count, where);
+  const auto index = rows_by_fold(folds, fold_count, where);
   at::Tensor out =
       at::full({length(fold_count), scores.size(0), scores.size(1)},
                std::numeric_limits<double>::quiet_NaN(), at::TensorOptions().dtype(at::kDouble));

@@ -10,8 +10,10 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <utility>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "stats/check_internal.h"
 #include "tierod/core/error.h"
@@ -19,13 +21,12 @@
 namespace tierod::probe {
 
 using tierod::internal::cat;
+using tierod::internal::length;
 using tierod::internal::list_text;
 
 namespace {
 
 constexpr std::size_t kMostCategories = 64;
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 // Rows whose sum is finite hold no NaN and, short of overflow, no infinity: one cheap pass.
 void check_site(const std::string& name, const at::Tensor& rows, std::size_t want) {
@@ -135,7 +136,7 @@ void ProbeDataset::add_concept(const std::string& name, std::vector<std::uint8_t
   }
   std::size_t count[2] = {};
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i] > 1 && labels[i] != kUnknownLabel) {
+    if (labels[i] > 1 && labels[i] != kMissingLabel) {
       throw InvalidArgument(cat("[", where, "] expected labels 0, 1 or 255 (unknown) of ", name,
                                 ", got ", int{labels[i]}, " in row ", i));
     }
@@ -147,6 +148,33 @@ void ProbeDataset::add_concept(const std::string& name, std::vector<std::uint8_t
                               " rows; a constant label cannot be probed"));
   }
   concepts_.push_back({name, std::move(labels)});
+}
+
+void ProbeDataset::add_target(const std::string& name, std::vector<double> values) {
+  constexpr auto* where = "probe.ProbeDataset.add_target";
+  check_length(values.size(), cat("the target ", name));
+  if (has_name(targets_, name)) {
+    throw InvalidArgument(cat("[", where, "] the target ", name, " is there already"));
+  }
+  std::optional<double> first;
+  bool varies = false;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i])) continue;
+    if (std::isinf(values[i])) {
+      throw NumericalError(cat("[", where, "] expected finite values of ", name,
+                               ", or NaN for "
+                               "unknown, got ",
+                               values[i], " in row ", i, "; drop the row, or find what made it"));
+    }
+    if (!first) first = values[i];
+    varies = varies || values[i] != *first;
+  }
+  if (!varies) {
+    throw InvalidArgument(cat("[", where, "] expected different values of ", name, ", got ",
+                              first ? cat("only ", *first) : std::string("none that is known"),
+                              " among ", values.size(), " rows; a constant cannot be probed"));
+  }
+  targets_.push_back({name, std::move(values)});
 }
 
 void ProbeDataset::add_nuisance(const std::string& name, std::vector<double> values,
@@ -226,6 +254,7 @@ void ProbeDataset::set_types(std::vector<std::int64_t> types) {
 
 std::vector<std::string> ProbeDataset::sites() const { return names_of(sites_); }
 std::vector<std::string> ProbeDataset::concepts() const { return names_of(concepts_); }
+std::vector<std::string> ProbeDataset::targets() const { return names_of(targets_); }
 std::vector<std::string> ProbeDataset::levels() const { return names_of(levels_); }
 
 at::Tensor ProbeDataset::site(std::string_view name) const {
@@ -246,6 +275,14 @@ std::span<const std::uint8_t> ProbeDataset::labels(std::string_view concept_name
   }
   throw InvalidArgument(cat("[probe.ProbeDataset.labels] expected one of ", list_text(concepts()),
                             ", got ", concept_name));
+}
+
+std::span<const double> ProbeDataset::target(std::string_view name) const {
+  for (const Target& t : targets_) {
+    if (t.name == name) return t.values;
+  }
+  throw InvalidArgument(
+      cat("[probe.ProbeDataset.target] expected one of ", list_text(targets()), ", got ", name));
 }
 
 std::vector<std::int64_t> ProbeDataset::types() const {
@@ -273,7 +310,11 @@ std::vector<std::int64_t> ProbeDataset::types() const {
 ProbeDataset ProbeDataset::subset(const at::Tensor& rows) const {
   constexpr auto* where = "probe.ProbeDataset.subset";
   if (!rows.defined() || rows.dim() != 1 || rows.scalar_type() != at::kLong) {
-    throw InvalidArgument(cat("[", where, "] expected row numbers int64 [m]"));
+    throw InvalidArgument(cat("[", where, "] expected row numbers int64 [m], got ",
+                              rows.defined()
+                                  ? cat("shape ", rows.sizes(), " of ", rows.scalar_type())
+                                  : std::string("an undefined tensor"),
+                              "; turn a mask into numbers with nonzero()"));
   }
   const at::Tensor index = rows.to(at::kCPU).contiguous();
   const std::span picked(index.const_data_ptr<std::int64_t>(),
@@ -305,6 +346,7 @@ ProbeDataset ProbeDataset::subset(const at::Tensor& rows) const {
     out.nuisances_.push_back({n.name, n.kind, pick(n.values), pick(n.cells), n.cell_count});
   }
   for (const Labelled& c : concepts_) out.add_concept(c.name, pick(c.labels));
+  for (const Target& t : targets_) out.add_target(t.name, pick(t.values));
   for (const Site& site : sites_) {
     if (site.rows.defined()) {
       out.sites_.push_back(
@@ -325,9 +367,7 @@ ProbeDataset ProbeDataset::subset(const Splits& splits, Split which) const {
   for (std::size_t i = 0; i < rows(); ++i) {
     if (splits.of_row[i] == which) index.push_back(length(i));
   }
-  at::Tensor picked = at::empty({length(index.size())}, at::kLong);
-  std::copy(index.begin(), index.end(), picked.mutable_data_ptr<std::int64_t>());
-  return subset(picked);
+  return subset(internal::index_of(index));
 }
 
 std::vector<std::string> ProbeDataset::companions(std::string_view concept_name,
@@ -389,7 +429,7 @@ at::Tensor ProbeDataset::design(const std::vector<std::string>& names,
     if (found == nuisances_.end()) {
       const std::span<const std::uint8_t> labels = this->labels(name);
       column([&](std::size_t i) { return labels[i] == 1 ? 1.0 : 0.0; });
-      column([&](std::size_t i) { return labels[i] == kUnknownLabel ? 1.0 : 0.0; });
+      column([&](std::size_t i) { return labels[i] == kMissingLabel ? 1.0 : 0.0; });
     } else if (found->kind == NuisanceKind::numeric) {
       column([&](std::size_t i) { return found->values[i]; }, true);
     } else {

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/covariance_internal.h"
 #include "probe/row_sums_internal.h"
@@ -27,6 +28,8 @@ namespace tierod::probe {
 
 using tierod::internal::cat;
 using tierod::internal::checked_rows;
+using tierod::internal::doubles_of;
+using tierod::internal::index_of;
 using tierod::internal::kBlockRows;
 using tierod::internal::RowSums;
 
@@ -35,18 +38,6 @@ namespace {
 std::string shape_text(const at::Tensor& x) {
   if (!x.defined()) return "an undefined tensor";
   return cat("shape ", x.sizes(), " of ", x.scalar_type());
-}
-
-at::Tensor tensor_of(const std::vector<double>& values) {
-  at::Tensor out = at::empty({static_cast<std::int64_t>(values.size())}, at::kDouble);
-  std::copy(values.begin(), values.end(), out.mutable_data_ptr<double>());
-  return out;
-}
-
-at::Tensor index_of(const std::vector<std::int64_t>& values) {
-  at::Tensor out = at::empty({static_cast<std::int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), out.mutable_data_ptr<std::int64_t>());
-  return out;
 }
 
 std::vector<double> list_of(const at::Tensor& x) {
@@ -173,8 +164,8 @@ void LeaceFitter::update(const at::Tensor& x, const at::Tensor& z) {
   const bool single = s.precision == Precision::f32 ||
                       (s.precision == Precision::automatic && rows.scalar_type() != at::kDouble);
   const auto type = single ? at::kFloat : at::kDouble;
-  tierod::internal::ShiftedRows shifted(rows, tensor_of(s.centre), type);
-  const at::Tensor about = tensor_of(s.z_centre);
+  tierod::internal::ShiftedRows shifted(rows, doubles_of(s.centre), type);
+  const at::Tensor about = doubles_of(s.z_centre);
   for (std::int64_t begin = 0; begin < n; begin += kBlockRows) {
     const std::int64_t size = std::min(kBlockRows, n - begin);
     const at::Tensor block = shifted.range(begin, begin + size);
@@ -261,18 +252,18 @@ LeaceMoments moments_of(const RowSums& x, const std::vector<double>& centre,
   }
   out.concepts = static_cast<std::int64_t>(columns.size());
   const double n = x.rows;
-  const at::Tensor first = tensor_of(x.first), sum = tensor_of(total);
+  const at::Tensor first = doubles_of(x.first), sum = doubles_of(total);
   const at::Tensor which = index_of(columns);
-  out.mean = tensor_of(centre).add(first, 1 / n);
-  out.z_mean = tensor_of(z_centre).add(sum, 1 / n).index_select(0, which);
-  out.cross = tensor_of(cross)
+  out.mean = doubles_of(centre).add(first, 1 / n);
+  out.z_mean = doubles_of(z_centre).add(sum, 1 / n).index_select(0, which);
+  out.cross = doubles_of(cross)
                   .view({all, out.width})
                   .sub(at::outer(sum, first).div_(n))
                   .div_(n - 1)
                   .index_select(0, which)
                   .t()
                   .contiguous();
-  out.z_covariance = tensor_of(gram)
+  out.z_covariance = doubles_of(gram)
                          .view({all, all})
                          .sub(at::outer(sum, sum).div_(n))
                          .div_(n - 1)

@@ -10,6 +10,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/concept_plan_internal.h"
 #include "probe/evaluation_internal.h"
@@ -25,13 +26,12 @@ using internal::cat;
 using internal::ConceptPlan;
 using internal::kEvaluate;
 using internal::kNaN;
+using internal::length;
 using internal::NestedTask;
 using internal::row_of;
 using internal::SiteScores;
 
 namespace {
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 template <typename Fitter>
 class Evaluator {
@@ -55,20 +55,7 @@ class Evaluator {
     internal::check_strata(dataset, out_.level, units_);
     const std::vector<std::uint32_t> folds = dataset.folds(options.folds, options.seed, out_.level);
     const std::vector<std::int64_t> types = dataset.types();
-    if (types.empty()) {
-      out_.notes.emplace_back(
-          "no control task: there is no nuisance and no type to key it on; the AUROC stands "
-          "against .5 and the nuisance-only probe");
-    } else if (options.control_draws == 0) {
-      out_.notes.emplace_back("no control task: control_draws = 0");
-    }
-    if (!options.memorisation) {
-      out_.notes.emplace_back("no group-keyed control: memorisation = false");
-    }
-    if (options.permutations == 0) {
-      out_.notes.emplace_back(
-          "no p: permutations = 0, and no cell is called encoded, which needs p_max_t <= alpha");
-    }
+    out_.notes = internal::missing_parts(options, types, "the AUROC stands against .5");
     for (const std::string& name : out_.concepts) {
       plans_.push_back(internal::plan_concept(dataset, name, units_, folds, types, options));
       if (plans_.back().refusal.empty()) internal::score_nuisances(dataset, plans_.back(), options);
@@ -111,7 +98,7 @@ class Evaluator {
       std::vector<bool> refused;
       refused.reserve(plans_.size());
       for (const ConceptPlan& plan : plans_) refused.push_back(!plan.refusal.empty());
-      internal::add_p_values(dataset_, options_, units_, refused, scores_, out_.rows, out_.notes);
+      internal::add_p_values(dataset_, options_, plans_, scores_, out_.rows, out_.notes);
       for (EvaluationRow& row : out_.rows) {
         if (row.encoded && std::isnan(row.p_max_t)) {
           add_note(row.note, cat("not called encoded: that needs p_max_t <= ", options_.alpha,
@@ -154,7 +141,7 @@ class Evaluator {
       const ConceptPlan& plan = plans_[members[m]];
       out.first_control.push_back(task.tracks.size());
       task.tracks.insert(task.tracks.end(), plan.controls.begin(), plan.controls.end());
-      out.group_control.push_back(SIZE_MAX);
+      out.group_control.emplace_back();
       if (plan.group_control.empty()) continue;
       out.group_control.back() = memory.tracks.size();
       task.tracks.push_back(plan.group_control);

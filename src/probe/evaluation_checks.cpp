@@ -49,6 +49,17 @@ void check_random_init(const probe::ProbeDataset& dataset, const probe::ProbeDat
                                 dataset.groups()[i], " in row ", i, remedy));
     }
   }
+  const std::vector<std::string> targets = dataset.targets();
+  for (const std::string& name : random_init.targets()) {
+    if (std::find(targets.begin(), targets.end(), name) == targets.end()) continue;
+    const auto own = dataset.target(name), other = random_init.target(name);
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (own[i] == other[i] || (std::isnan(own[i]) && std::isnan(other[i]))) continue;
+      throw InvalidArgument(cat("[", kEvaluate, "] expected random_init to have the same ", name,
+                                ", got ", other[i], " where the dataset has ", own[i], " in row ",
+                                i, remedy));
+    }
+  }
   const std::vector<std::string> known = dataset.concepts();
   for (const std::string& name : random_init.concepts()) {
     if (std::find(known.begin(), known.end(), name) == known.end()) continue;
@@ -67,12 +78,46 @@ void check_random_init(const probe::ProbeDataset& dataset, const probe::ProbeDat
 void check_evaluation(const probe::ProbeDataset& dataset, const probe::EvaluationOptions& options,
                       const probe::ProbeDataset* random_init) {
   if (dataset.sites().empty() || dataset.concepts().empty()) {
-    throw InvalidArgument(cat("[", kEvaluate, "] expected sites and concepts, got ",
-                              dataset.sites().size(), " and ", dataset.concepts().size(),
-                              "; add_site() and add_concept() add them"));
+    throw InvalidArgument(
+        cat("[", kEvaluate, "] expected sites and concepts, got ", dataset.sites().size(), " and ",
+            dataset.concepts().size(), "; add_site() and add_concept() add them",
+            dataset.targets().empty() ? "" : ", and evaluate_targets() takes real targets"));
   }
   check_options(options);
   if (random_init != nullptr) check_random_init(dataset, *random_init);
+}
+
+void check_target_evaluation(const probe::ProbeDataset& dataset,
+                             const probe::EvaluationOptions& options,
+                             const probe::ProbeDataset* random_init) {
+  if (dataset.sites().empty() || dataset.targets().empty()) {
+    throw InvalidArgument(cat("[probe.evaluate_targets] expected sites and targets, got ",
+                              dataset.sites().size(), " and ", dataset.targets().size(),
+                              "; add_site() and add_target() add them, and evaluate() takes "
+                              "concepts"));
+  }
+  check_options(options);
+  if (random_init != nullptr) check_random_init(dataset, *random_init);
+}
+
+std::vector<std::string> missing_parts(const probe::EvaluationOptions& options,
+                                       const std::vector<std::int64_t>& types,
+                                       const std::string& instead) {
+  std::vector<std::string> notes;
+  if (types.empty()) {
+    notes.push_back(cat("no control task: there is no nuisance and no type to key it on; ", instead,
+                        " and the nuisance-only probe"));
+  } else if (options.control_draws == 0) {
+    notes.emplace_back("no control task: control_draws = 0");
+  }
+  if (!options.memorisation) {
+    notes.emplace_back("no group-keyed control: memorisation = false");
+  }
+  if (options.permutations == 0) {
+    notes.emplace_back(
+        "no p: permutations = 0, and no cell is called encoded, which needs p_max_t <= alpha");
+  }
+  return notes;
 }
 
 // Permuted labels and centred rows are those of strata, and what is permuted and resampled is the

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "probe/concept_plan_internal.h"
 #include "tierod/probe/evaluation.h"
 
 namespace tierod::internal {
@@ -36,12 +37,27 @@ stats::Interval control_difference(std::span<const double> scores,
                                    std::span<const std::int64_t> units,
                                    const stats::RankingOptions& options);
 
+/// Return an interval of NaN.
+stats::Interval no_interval();
+
+/// Hold what bounds a score less the better of its baselines from above, and the p of "less than
+/// the margin".
+struct Bound {
+  double upper = 0;
+  double p = 1;
+  std::string note;
+};
+/// @param differences  of the score to each of the baselines (Note [The better of several
+///                     baselines])
+Bound bound_of(std::span<const stats::Interval> differences,
+               const probe::EvaluationOptions& options);
+
 /// Fill p, p_max_t, p_method of all rows [sites x concepts]; where there is none, `note` says why.
-/// @param refused  [concepts]
-/// @param scores   [sites][concepts][known rows] held out, of a probe that is not linear; empty for
-///                 linear ones, whose p comes from permutations
+/// @param plans   [concepts]
+/// @param scores  [sites][concepts][known rows] held out, of a probe that is not linear; empty for
+///                linear ones, whose p comes from permutations
 void add_p_values(const probe::ProbeDataset& dataset, const probe::EvaluationOptions& options,
-                  std::span<const std::int64_t> units, const std::vector<bool>& refused,
+                  std::span<const ConceptPlan> plans,
                   const std::vector<std::vector<std::vector<double>>>& scores,
                   std::vector<probe::EvaluationRow>& rows, std::vector<std::string>& notes);
 

@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <optional>
 #include <set>
 
 #include "core/text_internal.h"
@@ -8,25 +8,12 @@
 #include "probe/evaluation_row_internal.h"
 #include "stats/check_internal.h"
 #include "tierod/stats/calibration.h"
-#include "tierod/stats/distributions.h"
-#include "tierod/stats/equivalence.h"
 
 namespace tierod::internal {
 
 using stats::Interval;
 
 namespace {
-
-Interval no_interval() {
-  return {.estimate = kNaN,
-          .low = kNaN,
-          .high = kNaN,
-          .standard_error = kNaN,
-          .df = kNaN,
-          .confidence = kNaN,
-          .clusters = 0,
-          .method = ""};
-}
 
 // Balanced error is least where the probability exceeds the prevalence of the training rows, which
 // the calibrated probabilities' own mean stands for.
@@ -39,38 +26,6 @@ double balanced_accuracy(std::span<const double> probabilities,
     right[labels[i]] += (probabilities[i] > mean) == (labels[i] == 1) ? 1 : 0;
   }
   return (right[0] / count[0] + right[1] / count[1]) / 2;
-}
-
-// Note [The better of several baselines]
-// The better baseline is not known but found, and a bound of the difference to the one that
-// happened to be largest would be exceeded too often. The AUROC less the better baseline is the
-// smallest of its differences to all k of them, so that each one-sided bound at level alpha / k
-// bounds it, and the smallest of the bounds fails with probability alpha at most (Bonferroni).
-void add_equivalence(probe::EvaluationRow& row, std::span<const Interval> differences,
-                     const probe::EvaluationOptions& options) {
-  const double k = real(differences.size());
-  row.upper = std::numeric_limits<double>::infinity();
-  for (const Interval& d : differences) {
-    Interval wide = d;
-    wide.standard_error *= kRepeatedError;
-    if (!(wide.standard_error > 0)) {
-      if (d.estimate < row.upper) {
-        row.upper = d.estimate;
-        row.equivalence_p = kNaN;
-      }
-      continue;
-    }
-    const double p =
-        std::min(1.0, k * stats::tost_between(wide, -2, options.margin, options.alpha).p_upper);
-    const double upper =
-        d.estimate + stats::student_t_quantile(1 - options.alpha / k, d.df) * wide.standard_error;
-    if (!(upper < row.upper)) continue;
-    row.upper = upper;
-    row.equivalence_p = p;
-  }
-  if (std::isnan(row.equivalence_p)) {
-    add_note(row.note, "the difference to a baseline does not vary: no equivalence test");
-  }
 }
 
 // A bootstrap of few units of a class draws resamples without it.
@@ -189,10 +144,15 @@ void fill_row(probe::EvaluationRow& row, const ConceptPlan& plan, const SiteScor
   std::vector<Interval> differences{above_half};
   if (!plan.controls.empty()) differences.push_back(row.above_control);
   if (!plan.nuisance_scores.empty()) differences.push_back(row.above_nuisance);
-  add_equivalence(row, differences, options);
+  const Bound bound = bound_of(differences, options);
+  row.upper = bound.upper;
+  row.equivalence_p = bound.p;
+  add_note(row.note, bound.note);
   row.encoded = row.auroc.low > 0.5 && (plan.controls.empty() || row.above_control.low > 0) &&
                 (plan.nuisance_scores.empty() || row.above_nuisance.low > 0);
-  if (!found.group_control.empty() && found.group_control[m] != SIZE_MAX) {
+  const std::optional<std::size_t> memorised =
+      found.group_control.empty() ? std::nullopt : found.group_control[m];
+  if (memorised) {
     const std::size_t own = found.first_control[m] + plan.controls.size();
     const std::span<const double> control = row_of(found.nested.scores, own);
     row.group_control_auroc = stats::auroc(control, plan.group_control);
@@ -203,7 +163,7 @@ void fill_row(probe::EvaluationRow& row, const ConceptPlan& plan, const SiteScor
                plan.rare_group_control);
     if (found.memorised.scores.defined()) {
       row.memorisation_auroc =
-          stats::auroc(row_of(found.memorised.scores, found.group_control[m]), plan.group_control);
+          stats::auroc(row_of(found.memorised.scores, *memorised), plan.group_control);
     } else {
       add_note(row.note, "no memorisation: groups have too few rows to be dealt to three folds");
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,9 @@ namespace tierod::internal {
 /// Hold the nested scores of concepts that share rows, with where their tracks stand.
 struct SiteScores {
   NestedScores nested, memorised;
-  std::vector<std::size_t> members;        // concepts
-  std::vector<std::size_t> first_control;  // track of the first type control
-  std::vector<std::size_t> group_control;  // track, or SIZE_MAX
+  std::vector<std::size_t> members;                       // concepts
+  std::vector<std::size_t> first_control;                 // track of the first type control
+  std::vector<std::optional<std::size_t>> group_control;  // track, if there is one
 };
 
 /// Return the row of a cell that nothing is known of yet: all NaN, with the plan's notes.

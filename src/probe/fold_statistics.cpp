@@ -10,6 +10,7 @@
 #include <map>
 #include <utility>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/row_sums_internal.h"
 #include "probe/rows_internal.h"
@@ -20,7 +21,9 @@ namespace tierod::probe {
 
 using tierod::internal::cat;
 using tierod::internal::checked_native_rows;
+using tierod::internal::doubles_of;
 using tierod::internal::kBlockRows;
+using tierod::internal::length;
 using tierod::internal::RowSums;
 using tierod::internal::ShiftedRows;
 
@@ -30,14 +33,6 @@ constexpr auto* kUpdate = "probe.FoldStatistics.update";
 constexpr auto* kTraining = "probe.FoldStatistics.training";
 
 using Index = std::vector<std::int64_t>;
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
-
-at::Tensor tensor_of(const std::vector<double>& values) {
-  at::Tensor out = at::empty({length(values.size())}, at::kDouble);
-  std::copy(values.begin(), values.end(), out.mutable_data_ptr<double>());
-  return out;
-}
 
 /// Call `visit` for pieces of an index that fit a block.
 template <typename Visit>
@@ -145,7 +140,7 @@ void FoldStatistics::State::add(const Batch& batch) {
   for (std::size_t c = 0; c < concepts; ++c) {
     if (!batch.missing[c].empty()) gaps[set_of[c]] = &batch.missing[c];
   }
-  ShiftedRows shifted(batch.rows, tensor_of(centre), type);
+  ShiftedRows shifted(batch.rows, doubles_of(centre), type);
   const auto d = centre.size();
   for (std::size_t f = 0; f < parts.size(); ++f) {
     const Index& index = batch.of_fold[f];
@@ -292,14 +287,7 @@ Batch batch_of(const at::Tensor& rows, std::size_t concepts, std::size_t values,
     throw InvalidArgument(cat("[", kUpdate, "] expected rows of width ", width, " as before, got ",
                               batch.rows.size(1)));
   }
-  batch.of_fold.resize(fold_count);
-  for (std::size_t i = 0; i < n; ++i) {
-    if (folds[i] >= fold_count) {
-      throw InvalidArgument(cat("[", kUpdate, "] expected folds below ", fold_count, ", got ",
-                                folds[i], " in row ", i));
-    }
-    batch.of_fold[folds[i]].push_back(length(i));
-  }
+  batch.of_fold = tierod::internal::rows_by_fold(folds, fold_count, kUpdate);
   batch.targets.assign(concepts, std::vector<double>(n));
   batch.missing.resize(concepts);
   return batch;
@@ -348,7 +336,11 @@ void FoldStatistics::update(const at::Tensor& rows, const at::Tensor& targets,
                               "the accumulator with Targets::reals"));
   }
   if (!targets.defined() || targets.dim() != 2 || !at::isFloatingType(targets.scalar_type())) {
-    throw InvalidArgument(cat("[", kUpdate, "] expected floating targets [n, ", concepts(), "]"));
+    throw InvalidArgument(
+        cat("[", kUpdate, "] expected floating targets [n, ", concepts(), "], got ",
+            targets.defined() ? cat("shape ", targets.sizes(), " of ", targets.scalar_type())
+                              : std::string("an undefined tensor"),
+            "; a single target is one column"));
   }
   if (rows.defined() && rows.dim() == 2 &&
       (targets.size(0) != rows.size(0) || targets.size(1) != length(concepts()))) {

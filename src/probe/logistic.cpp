@@ -13,6 +13,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/logistic_pass_internal.h"
 #include "probe/row_sums_internal.h"
@@ -23,6 +24,7 @@
 namespace tierod::probe {
 
 using tierod::internal::cat;
+using tierod::internal::length;
 using tierod::internal::LogisticData;
 using tierod::internal::LogisticPass;
 using tierod::internal::LogisticPoint;
@@ -58,8 +60,6 @@ double dot(const Vector& a, const Vector& b) {
 void axpy(Vector& to, const Vector& x, double by) {
   for (std::size_t i = 0; i < to.size(); ++i) to[i] += by * x[i];
 }
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 /// Hold one fit on its way. Vectors are [d + 1], the intercept last.
 struct Fit {

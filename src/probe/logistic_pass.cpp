@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/tensor_internal.h"
 #include "probe/logistic_pass_internal.h"
 #include "probe/row_sums_internal.h"
 
@@ -59,8 +60,7 @@ LogisticPass logistic_pass(const LogisticData& data, const at::Tensor& weights,
       position += static_cast<std::int64_t>(index.size());
       continue;
     }
-    at::Tensor which = at::empty({count}, at::kLong);
-    std::copy(number.begin(), number.end(), which.mutable_data_ptr<std::int64_t>());
+    const at::Tensor which = index_of(number);
     const at::Tensor w = weights.index_select(0, which).to(data.type);
     at::Tensor b = at::empty({count, 1}, at::kDouble);
     for (std::int64_t i = 0; i < count; ++i) {

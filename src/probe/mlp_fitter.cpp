@@ -22,7 +22,9 @@
 #include <numeric>
 #include <utility>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
+#include "probe/scale_internal.h"
 #include "stats/check_internal.h"
 #include "stats/shuffle_internal.h"
 #include "stats/tensor_internal.h"
@@ -33,12 +35,12 @@
 namespace tierod::probe {
 
 using tierod::internal::cat;
+using tierod::internal::index_of;
+using tierod::internal::length;
 
 namespace {
 
 constexpr auto* kFit = "probe.MlpFitter.fit";
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 // Uniform in +-sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010).
 at::Tensor initial(std::int64_t rows, std::int64_t columns, const CounterRandom& random) {
@@ -79,12 +81,6 @@ at::Tensor logits(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b
 double log_loss(const at::Tensor& z, const at::Tensor& y, const at::Tensor& weight) {
   const at::Tensor loss = at::softplus(z).sub(z.mul(y));
   return loss.mul(weight).sum().item<double>() / weight.sum().item<double>();
-}
-
-at::Tensor long_tensor(const std::vector<std::int64_t>& values) {
-  at::Tensor out = at::empty({length(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), out.mutable_data_ptr<std::int64_t>());
-  return out;
 }
 
 /// Rows that train and rows that tell when to stop; the latter may be none.
@@ -134,7 +130,11 @@ MlpModel::MlpModel(std::map<std::string, at::Tensor> state) {
     const auto found = state.find(name);
     if (found == state.end() || !found->second.defined() || found->second.dim() != dim) {
       throw InvalidArgument(cat("[probe.MlpModel] expected ", name, " of ", dim,
-                                " dimensions in the state; take what state() gives"));
+                                " dimensions in the state, got ",
+                                found == state.end()       ? std::string("none")
+                                : !found->second.defined() ? std::string("an undefined tensor")
+                                                           : cat("shape ", found->second.sizes()),
+                                "; take what state() gives"));
     }
     return found->second.to(at::kCPU, at::kFloat).contiguous();
   };
@@ -146,7 +146,11 @@ MlpModel::MlpModel(std::map<std::string, at::Tensor> state) {
   b2_ = take("b2", 0);
   if (w1_.size(1) != mean_.size(0) || scale_.size(0) != mean_.size(0) ||
       b1_.size(0) != w1_.size(0) || w2_.size(0) != w1_.size(0)) {
-    throw InvalidArgument("[probe.MlpModel] expected tensors of matching shapes");
+    throw InvalidArgument(
+        cat("[probe.MlpModel] expected mean and scale [d], w1 [h, d], b1 and w2 [h], "
+            "got ",
+            mean_.sizes(), ", ", scale_.sizes(), ", ", w1_.sizes(), ", ", b1_.sizes(), " and ",
+            w2_.sizes(), "; take what state() gives"));
   }
 }
 
@@ -177,9 +181,13 @@ MlpFitter::MlpFitter(MlpOptions options) : options_(std::move(options)) {
   if (options_.hidden < 1 || options_.epochs < 1 || options_.batch < 1 || options_.patience < 1 ||
       !(options_.learning_rate > 0) || !(options_.held_out > 0 && options_.held_out < 1) ||
       options_.weight_decays.empty() || !decays) {
-    throw InvalidArgument(
+    throw InvalidArgument(cat(
         "[probe.MlpFitter] expected hidden, epochs, batch, patience >= 1, a learning rate > 0, "
-        "held_out inside (0, 1) and weight decays >= 0");
+        "held_out inside (0, 1) and weight decays >= 0, got hidden ",
+        options_.hidden, ", epochs ", options_.epochs, ", batch ", options_.batch, ", patience ",
+        options_.patience, ", learning rate ", options_.learning_rate, ", held_out ",
+        options_.held_out, " and weight decays ", internal::list_text(options_.weight_decays),
+        "; leave what you do not know at its default"));
   }
 }
 
@@ -205,16 +213,15 @@ MlpModel MlpFitter::fit_model(const FitTask& task, std::size_t setting) const {
   // about the mean in f64: rounded to f32 it would bring a constant column to life
   const at::Tensor mean = rows.to(at::kDouble).mean(0);
   const at::Tensor variance = rows.to(at::kDouble).sub(mean).square().mean(0);
-  const at::Tensor alive = variance.gt(mean.square().mul(1e-24).add(1e-300));
   model.mean_ = mean.to(at::kFloat);
-  model.scale_ = variance.clamp_min(1e-300).rsqrt().mul(alive).to(at::kFloat);
+  model.scale_ = internal::inverse_sd(variance, mean.square()).to(at::kFloat);
   const at::Tensor x = rows.sub(model.mean_).mul(model.scale_).to(at::kFloat);
   at::Tensor y = at::empty({length(task.labels.size())}, at::kFloat);
   std::copy(task.labels.begin(), task.labels.end(), y.mutable_data_ptr<float>());
   const at::Tensor weight = y.mul(n / (2 * ones)).add(y.neg().add(1).mul(n / (2 * (n - ones))));
 
   const Parts parts = hold_out(task, options_.held_out);
-  const at::Tensor stop = long_tensor(parts.stop);
+  const at::Tensor stop = index_of(parts.stop);
   const at::Tensor stop_x = x.index_select(0, stop), stop_y = y.index_select(0, stop),
                    stop_weight = weight.index_select(0, stop);
   const std::int64_t d = x.size(1), h = options_.hidden;
@@ -236,7 +243,7 @@ MlpModel MlpFitter::fit_model(const FitTask& task, std::size_t setting) const {
   for (std::size_t epoch = 1; epoch <= options_.epochs; ++epoch) {
     std::vector<std::int64_t> order = parts.train;
     internal::shuffle(std::span(order), order_random, epoch, 0);
-    const at::Tensor index = long_tensor(order);
+    const at::Tensor index = index_of(order);
     for (std::int64_t begin = 0; begin < index.numel(); begin += length(options_.batch)) {
       const at::Tensor batch =
           index.narrow(0, begin, std::min(length(options_.batch), index.numel() - begin));

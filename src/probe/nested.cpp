@@ -1,7 +1,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/InferenceMode.h>
 
@@ -11,11 +10,15 @@
 #include <map>
 #include <utility>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/nested_internal.h"
 #include "probe/platt_internal.h"
 #include "probe/quick_auroc_internal.h"
+#include "probe/rows_internal.h"
+#include "probe/scale_internal.h"
 #include "tierod/core/error.h"
+#include "tierod/probe/cross_validation.h"
 #include "tierod/probe/fold_statistics.h"
 
 namespace tierod::internal {
@@ -26,24 +29,13 @@ using probe::TrainingStatistics;
 
 namespace {
 
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
-
 // A score that does not vary, but for the rounding of its mean, stays 0 rather than becoming noise.
 double scale_of(double sd, double largest) { return sd > 1e-12 * largest ? 1 / sd : 0; }
 
-at::Tensor index_of(const std::vector<std::int64_t>& rows) {
-  at::Tensor out = at::empty({length(rows.size())}, at::kLong);
-  std::copy(rows.begin(), rows.end(), out.mutable_data_ptr<std::int64_t>());
-  return out;
-}
-
 /// Hold the rows of each fold, and where inner scores of one outer fold go.
 struct Layout {
-  explicit Layout(const NestedTask& task) : of_fold(task.fold_count) {
-    for (std::size_t i = 0; i < task.folds.size(); ++i) {
-      of_fold[task.folds[i]].push_back(length(i));
-    }
-  }
+  explicit Layout(const NestedTask& task)
+      : of_fold(rows_by_fold(task.folds, task.fold_count, "probe.evaluate")) {}
   std::vector<std::uint8_t> labels_without(const NestedTask& task, std::size_t track,
                                            std::size_t fold) const {
     std::vector<std::uint8_t> out;
@@ -69,28 +61,11 @@ NestedScores empty_scores(const NestedTask& task) {
   return out;
 }
 
-// Linear fits whose scores are on the common scale of their own training rows.
-LinearFits standardised(LinearFits fits, const TrainingStatistics& training) {
-  const at::Tensor middle = training.means.mean(0);  // [C, d]
-  const at::Tensor covariance = training.scatter.div(static_cast<double>(training.rows));
-  const std::int64_t settings = fits.weights.size(0), tracks = fits.weights.size(1);
-  const at::Tensor flat = fits.weights.reshape({settings * tracks, fits.weights.size(2)});
-  const at::Tensor sd =
-      at::mm(flat, covariance).mul(flat).sum(1).clamp_min(0).sqrt().reshape({settings, tracks});
-  const at::Tensor scale = sd.clamp_min(1e-300).reciprocal().mul(sd.gt(1e-300));
-  fits.weights = fits.weights.mul(scale.unsqueeze(2));
-  fits.intercepts = fits.weights.mul(middle.unsqueeze(0)).sum(2).neg();
-  return fits;
-}
-
 // Keep what the fit of a track under its chosen setting had to say, and of no other.
 void keep_report(NestedScores& out, std::size_t track, const probe::FitReport& report) {
   double& worst = out.condition[track];
   if (std::isnan(worst) || report.condition > worst) worst = report.condition;
-  std::vector<std::string>& notes = out.notes[track];
-  if (!report.note.empty() && std::find(notes.begin(), notes.end(), report.note) == notes.end()) {
-    notes.push_back(report.note);
-  }
+  add_note(out.notes[track], report.note);
 }
 
 }  // namespace
@@ -215,7 +190,7 @@ NestedScores nested_scores(const probe::LinearFitter& fitter, const NestedTask& 
   return nested_linear(task, [&](std::size_t k, const auto& training) {
     const auto fit_without = [&](std::size_t a, std::size_t b) {
       const TrainingStatistics statistics = training(a, b);
-      return standardised(fitter.fit(statistics), statistics);
+      return probe::common_scale(fitter.fit(statistics), statistics);
     };
     OuterFits out{.outer = fit_without(k, k), .inner = std::vector<LinearFits>(task.fold_count)};
     // with two folds nothing is left to choose on: the first setting it is
@@ -245,8 +220,7 @@ NestedScores nested_scores(const probe::LogisticFitter& fitter, const NestedTask
     }
     const TrainingStatistics own = training(k, k);
     const at::Tensor variance = own.scatter.diagonal().div(static_cast<double>(own.rows));
-    const at::Tensor alive = variance.gt(own.mean.square().mul(1e-24).add(1e-300));
-    const at::Tensor scale = variance.clamp_min(1e-300).rsqrt().mul(alive);
+    const at::Tensor scale = inverse_sd(variance, own.mean.square());
     const at::Tensor x = task.rows.index_select(0, index_of(index).to(task.rows.device()))
                              .to(at::kCPU, at::kDouble)
                              .sub(own.mean)
@@ -258,7 +232,7 @@ NestedScores nested_scores(const probe::LogisticFitter& fitter, const NestedTask
       for (probe::FitReport& report : fits.reports) {
         report.condition = std::numeric_limits<double>::quiet_NaN();
       }
-      return standardised(std::move(fits), statistics);
+      return probe::common_scale(std::move(fits), statistics);
     };
     OuterFits out{.outer = {}, .inner = std::vector<LinearFits>(task.fold_count)};
     if (task.fold_count == 2) {

@@ -4,7 +4,6 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/dot.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_cholesky_ex.h>
@@ -21,25 +20,29 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/covariance_internal.h"
+#include "probe/rows_internal.h"
 #include "stats/tensor_internal.h"
 #include "tierod/core/error.h"
 
 namespace tierod::probe {
 
 using tierod::internal::cat;
+using tierod::internal::doubles_of;
+using tierod::internal::index_of;
+using tierod::internal::length;
 
 namespace {
 
 constexpr auto* kWhere = "probe.residual_direction";
 constexpr double kRowsPerColumn = 16;
 constexpr double kRounding = 1e-12;
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 /// Sums of products of the design g = (1, c, Z, c Z) and the rows h, less a fixed shift.
 struct Products {
@@ -94,11 +97,11 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
   const at::Tensor gg = at::mm(at::mm(t, raw.gg), t.t()), gh = at::mm(t, raw.gh);
   // Frisch & Waugh: first what the other columns explain of c, then c's coefficient
   const std::int64_t m = gg.size(0);
-  at::Tensor others = at::empty({m - 1}, at::kLong);
-  auto* index = others.mutable_data_ptr<std::int64_t>();
+  std::vector<std::int64_t> all_but_c;
   for (std::int64_t j = 0; j < m; ++j) {
-    if (j != 1) *index++ = j;
+    if (j != 1) all_but_c.push_back(j);
   }
+  const at::Tensor others = index_of(all_but_c);
   const at::Tensor oo = gg.index_select(0, others).index_select(1, others);
   const at::Tensor oc = gg.index_select(0, others).select(1, 1);
   // what centring leaves of a constant: the rounding of sums that were kRounding^-1 times as large
@@ -132,11 +135,7 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
   const at::Tensor mean = raw.gh[0].div(n);  // less the shift
   const at::Tensor total = raw.hh.div(n).sub(at::outer(mean, mean));
 
-  ResidualFit out{.direction = Direction("", at::ones({1}, at::kDouble), at::ones({1}, at::kDouble),
-                                         at::ones({1}, at::kDouble), 1, 0, 1),
-                  .effect = b,
-                  .vif = vif};
-  FitReport& report = out.report;
+  FitReport report;
   report.rows = static_cast<std::int64_t>(n);
   report.shrinkage = tierod::internal::shrink(covariance, n, options.shrinkage);
   const std::int64_t d = covariance.size(0);
@@ -160,8 +159,10 @@ ResidualFit solve(const Products& raw, const at::Tensor& shift, std::int64_t q,
   const auto variance = at::dot(read, at::mv(total, read)).item<double>();
   // at c = 0 and the mean of Z
   const auto low = at::dot(read, rest[0].sub(mean)).item<double>();
-  out.direction = Direction(site, read, b, mean.add(shift), std::sqrt(variance), low, low + 1);
-  return out;
+  return {.direction = Direction(site, read, b, mean.add(shift), std::sqrt(variance), low, low + 1),
+          .effect = b,
+          .vif = vif,
+          .report = report};
 }
 
 void check_cells(const ProbeDataset& dataset, const std::string& concept_name,
@@ -209,10 +210,10 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
   const std::vector<std::string> concepts = dataset.concepts();
   std::vector<std::size_t> rows;
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    bool known = labels[i] != kUnknownLabel;
+    bool known = labels[i] != kMissingLabel;
     for (const std::string& name : names) {
       if (std::find(concepts.begin(), concepts.end(), name) == concepts.end()) continue;
-      known = known && dataset.labels(name)[i] != kUnknownLabel;
+      known = known && dataset.labels(name)[i] != kMissingLabel;
     }
     if (known) rows.push_back(i);
   }
@@ -220,12 +221,9 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
   const std::vector<std::int64_t> units = dataset.units(level);
   check_cells(dataset, concept_name, names, rows, units, options.least_cell);
 
-  at::Tensor index = at::empty({length(rows.size())}, at::kLong);
-  at::Tensor c = at::empty({length(rows.size()), 1}, at::kDouble);
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    index.mutable_data_ptr<std::int64_t>()[r] = length(rows[r]);
-    c.mutable_data_ptr<double>()[r] = labels[rows[r]];
-  }
+  const at::Tensor index = index_of(rows);
+  const at::Tensor c =
+      doubles_of(labels).index_select(0, index).unsqueeze(1);  // known labels, 0 and 1
   const at::Tensor z = standardised(dataset.design(names, rows));
   const std::int64_t q = z.size(1);
   std::vector<at::Tensor> columns{at::ones({length(rows.size()), 1}, at::kDouble), c, z};
@@ -237,28 +235,31 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
   const at::Tensor shift = x.mean(0);
   const at::Tensor h = x.sub(shift);
 
-  ResidualFits out{
-      .full = {.direction = Direction("", at::ones({1}, at::kDouble), at::ones({1}, at::kDouble),
-                                      at::ones({1}, at::kDouble), 1, 0, 1)}};
-  out.positions = at::full({length(dataset.rows())}, std::nan(""), at::kDouble);
+  at::Tensor positions = at::full({length(dataset.rows())}, std::nan(""), at::kDouble);
+  const auto fit = [&](const Products& products) {
+    return solve(products, shift, q, site, concept_name, options);
+  };
+  std::vector<std::uint32_t> folds;
+  std::vector<ResidualFit> held_out;
+  std::optional<ResidualFit> full;
   if (options.folds == 0) {
-    out.full = solve(products_of(g, h), shift, q, site, concept_name, options);
-    out.positions.index_put_({index}, out.full.direction.position(x));
+    full = fit(products_of(g, h));
+    positions.index_put_({index}, full->direction.position(x));
   } else {
-    out.folds = dataset.folds(options.folds, options.seed, level);
-    std::vector<std::vector<std::int64_t>> of_fold(options.folds);
-    for (std::size_t r = 0; r < rows.size(); ++r) of_fold[out.folds[rows[r]]].push_back(length(r));
+    folds = dataset.folds(options.folds, options.seed, level);
+    std::vector<std::uint32_t> own;
+    own.reserve(rows.size());
+    for (const std::size_t row : rows) own.push_back(folds[row]);
     std::vector<Products> parts;
     std::vector<at::Tensor> picks;
-    for (const auto& list : of_fold) {
-      at::Tensor pick = at::empty({length(list.size())}, at::kLong);
-      std::copy(list.begin(), list.end(), pick.mutable_data_ptr<std::int64_t>());
-      parts.push_back(products_of(g.index_select(0, pick), h.index_select(0, pick)));
-      picks.push_back(pick);
+    for (const auto& list : internal::rows_by_fold(own, options.folds, kWhere)) {
+      picks.push_back(index_of(list));
+      parts.push_back(
+          products_of(g.index_select(0, picks.back()), h.index_select(0, picks.back())));
     }
     Products sum = parts[0];
     for (std::size_t f = 1; f < parts.size(); ++f) sum.add(parts[f]);
-    out.full = solve(sum, shift, q, site, concept_name, options);
+    full = fit(sum);
     for (std::size_t f = 0; f < parts.size(); ++f) {
       Products rest = sum;
       rest.add(parts[f], -1);
@@ -271,11 +272,15 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
         rest.gg.add_(parts[o].gg);
         rest.gh.add_(parts[o].gh);
       }
-      out.held_out.push_back(solve(rest, shift, q, site, concept_name, options));
-      out.positions.index_put_({index.index_select(0, picks[f])},
-                               out.held_out.back().direction.position(x.index_select(0, picks[f])));
+      held_out.push_back(fit(rest));
+      positions.index_put_({index.index_select(0, picks[f])},
+                           held_out.back().direction.position(x.index_select(0, picks[f])));
     }
   }
+  ResidualFits out{.full = *std::move(full),
+                   .held_out = std::move(held_out),
+                   .folds = std::move(folds),
+                   .positions = positions};
   std::set<std::int64_t> different;
   for (const std::size_t i : rows) different.insert(units[i]);
   const auto count = static_cast<double>(different.size());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/tensor_internal.h"
 #include "probe/row_sums_internal.h"
 #include "probe/syrk_internal.h"
 
@@ -125,9 +126,7 @@ at::Tensor ShiftedRows::range(std::int64_t begin, std::int64_t end) {
 at::Tensor ShiftedRows::pick(std::span<const std::int64_t> index) {
   const auto n = static_cast<std::int64_t>(index.size());
   if (index.back() - index.front() == n - 1) return range(index.front(), index.back() + 1);
-  at::Tensor where = at::empty({n}, at::kLong);
-  std::copy(index.begin(), index.end(), where.mutable_data_ptr<std::int64_t>());
-  return shifted(rows_.index_select(0, where));
+  return shifted(rows_.index_select(0, index_of(index)));
 }
 
 }  // namespace tierod::internal

@@ -1,5 +1,6 @@
 #include <ATen/core/grad_mode.h>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
 #include "probe/rows_internal.h"
 #include "stats/tensor_internal.h"
@@ -22,6 +23,20 @@ at::Tensor checked_native_rows(const at::Tensor& rows, std::string_view where,
     throw NumericalError(cat("[", where, "] expected finite ", name,
                              ", got NaN or infinity in row ", bad,
                              "; drop the row, or find what made it"));
+  }
+  return out;
+}
+
+std::vector<std::vector<std::int64_t>> rows_by_fold(std::span<const std::uint32_t> folds,
+                                                    std::size_t fold_count,
+                                                    std::string_view where) {
+  std::vector<std::vector<std::int64_t>> out(fold_count);
+  for (std::size_t i = 0; i < folds.size(); ++i) {
+    if (folds[i] >= fold_count) {
+      throw InvalidArgument(cat("[", where, "] expected folds below ", fold_count, ", got ",
+                                folds[i], " in row ", i, "; number them 0, 1, ..."));
+    }
+    out[folds[i]].push_back(length(i));
   }
   return out;
 }

@@ -127,7 +127,7 @@ SamplePlan plan_sample(const ProbeDataset& dataset, const std::string& site,
   }
   std::set<std::int64_t> all, with, test, test_with;
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i] == kUnknownLabel) continue;
+    if (labels[i] == kMissingLabel) continue;
     const Split part = splits != nullptr ? splits->of_row[i] : Split::a;
     if (part == Split::b) continue;
     (part == Split::a ? all : test).insert(units[i]);

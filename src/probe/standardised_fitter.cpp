@@ -2,11 +2,11 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/outer.h>
-#include <ATen/ops/where.h>
 #include <c10/core/InferenceMode.h>
 
 #include <utility>
 
+#include "probe/scale_internal.h"
 #include "tierod/core/error.h"
 
 namespace tierod::probe {
@@ -23,9 +23,7 @@ LinearFits StandardisedFitter::fit(const TrainingStatistics& training) const {
   const at::NoGradGuard no_grad;
   const at::Tensor variance =
       training.scatter.diagonal().div(static_cast<double>(training.rows)).clamp_min(0);
-  // rounding of a constant column must not be blown up to variance 1
-  const at::Tensor alive = variance.gt(training.mean.square().mul(1e-24).add(1e-300));
-  const at::Tensor scale = at::where(alive, variance.rsqrt(), variance.mul(0));
+  const at::Tensor scale = internal::inverse_sd(variance, training.mean.square());
   TrainingStatistics scaled = training;
   scaled.mean = training.mean.mul(scale);
   scaled.scatter = training.scatter.mul(at::outer(scale, scale));

@@ -1,20 +1,18 @@
 #include "tierod/probe/verify_erasure.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/mv.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <set>
 
 #include "core/text_internal.h"
 #include "probe/evaluation_internal.h"
 #include "probe/rows_internal.h"
+#include "stats/folds_internal.h"
 #include "tierod/core/error.h"
-#include "tierod/core/random.h"
 #include "tierod/probe/cross_validation.h"
+#include "tierod/stats/clusters.h"
 #include "tierod/stats/distributions.h"
 #include "tierod/stats/ranking.h"
 
@@ -26,29 +24,21 @@ namespace {
 
 constexpr auto* kWhere = "probe.verify_erasure";
 
-/// Give whole groups to folds in a random order of the seed.
+// Whole groups go to folds at random, whatever their labels.
 std::vector<std::uint32_t> folds_of(std::span<const std::int64_t> groups, std::size_t folds,
                                     std::uint64_t seed) {
-  std::map<std::int64_t, std::uint64_t> key;
-  const CounterRandom random(seed, "verify_erasure");
-  for (const std::int64_t g : groups) {
-    key.emplace(g, random.bits(static_cast<std::uint64_t>(g), 0, 0));
-  }
-  if (key.size() < folds || folds < 2) {
+  const stats::Clusters clusters(groups, 1, kWhere);
+  if (clusters.size() < folds || folds < 2) {
     throw InvalidArgument(cat("[", kWhere, "] expected 2 folds or more and as many groups, got ",
-                              folds, " folds and ", key.size(), " groups"));
+                              folds, " folds and ", clusters.size(),
+                              " groups; use fewer folds or more groups"));
   }
-  std::vector<std::pair<std::uint64_t, std::int64_t>> order;
-  order.reserve(key.size());
-  for (const auto& [group, bits] : key) order.emplace_back(bits, group);
-  std::sort(order.begin(), order.end());
-  std::map<std::int64_t, std::uint32_t> fold;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    fold[order[i].second] = static_cast<std::uint32_t>(i % folds);
-  }
+  const std::vector<std::size_t> fold =
+      tierod::internal::deal_folds({}, clusters.size(), folds, seed);
   std::vector<std::uint32_t> out;
   out.reserve(groups.size());
-  for (const std::int64_t g : groups) out.push_back(fold[g]);
+  for (const std::uint32_t g : clusters.of_row())
+    out.push_back(static_cast<std::uint32_t>(fold[g]));
   return out;
 }
 
@@ -57,8 +47,6 @@ struct Reading {
   double penalty = 0;
 };
 
-// Scores of different folds are put on one scale by their training rows: 0 is the middle between
-// the class means, 1 the standard deviation.
 Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
                   std::span<const std::uint32_t> folds, std::span<const std::int64_t> groups,
                   const VerifyErasureOptions& options) {
@@ -72,16 +60,7 @@ Reading most_read(const at::Tensor& rows, std::span<const std::uint8_t> labels,
     penalties.reserve(options.penalties.size());
     // erasure leaves the scatter singular in exact arithmetic: a penalty of 0 has no solution
     for (const double p : options.penalties) penalties.push_back(p * std::max(unit, 1e-300));
-    LinearFits fit = RidgeFitter(penalties).fit(training);
-    const at::Tensor middle = training.means.mean(0)[0];
-    const at::Tensor covariance = training.scatter.div(static_cast<double>(training.rows));
-    for (std::int64_t p = 0; p < fit.settings(); ++p) {
-      const at::Tensor w = fit.weights[p][0];
-      const double sd = std::sqrt(std::max(at::mv(covariance, w).dot(w).item<double>(), 0.0));
-      if (sd > 1e-300) w.div_(sd);
-      fit.intercepts[p][0].fill_(-w.dot(middle).item<double>());
-    }
-    fits.push_back(std::move(fit));
+    fits.push_back(common_scale(RidgeFitter(penalties).fit(training), training));
   }
   const at::Tensor scores = held_out_scores(rows.to(at::kDouble), folds, fits);  // [P, 1, n]
   const auto n = static_cast<std::size_t>(rows.size(0));

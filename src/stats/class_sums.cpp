@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/tensor_internal.h"
 #include "stats/check_internal.h"
 #include "stats/tensor_internal.h"
 #include "tierod/stats/clusters.h"
@@ -23,6 +24,7 @@ using tierod::internal::check_at_least;
 using tierod::internal::check_binary;
 using tierod::internal::check_same_length;
 using tierod::internal::checked_rows;
+using tierod::internal::length;
 
 namespace {
 
@@ -31,8 +33,6 @@ namespace {
 constexpr std::size_t kBlock = 256;
 
 at::TensorOptions f64() { return at::TensorOptions().dtype(at::kDouble); }
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 }  // namespace
 

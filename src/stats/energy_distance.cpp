@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/tensor_internal.h"
 #include "stats/check_internal.h"
 #include "stats/permutation_internal.h"
 #include "stats/tensor_internal.h"
@@ -23,14 +24,13 @@ using tierod::internal::check_fraction;
 using tierod::internal::check_same_length;
 using tierod::internal::checked_rows;
 using tierod::internal::count_reaching;
+using tierod::internal::length;
 using tierod::internal::permutation_p;
 using tierod::internal::real;
 
 namespace {
 
 constexpr std::int64_t kRowsAtOnce = 512;
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 // With u = 1/n1 on the ones and -1/n0 on the zeros, the distance is -u' D u.
 void fill_contrast(std::span<const double> labels, double ones, double* out, std::size_t stride) {

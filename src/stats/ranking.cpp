@@ -4,9 +4,8 @@
 
 #include "stats/check_internal.h"
 #include "stats/ranked_internal.h"
-#include "tierod/stats/bootstrap.h"
+#include "stats/resampled_interval_internal.h"
 #include "tierod/stats/clusters.h"
-#include "tierod/stats/jackknife.h"
 
 namespace tierod::stats {
 
@@ -16,12 +15,9 @@ using tierod::internal::check_finite;
 using tierod::internal::check_same_length;
 using tierod::internal::check_weights;
 using tierod::internal::Ranked;
+using tierod::internal::resampled_interval;
 
 namespace {
-
-// Measured: with fewer clusters bootstrap intervals are too short
-// (docs/benchmarks/stats_tables.md).
-constexpr std::size_t kBootstrapClusters = 30;
 
 void check_scores(std::span<const double> scores, std::span<const std::uint8_t> labels,
                   const char* where) {
@@ -46,31 +42,11 @@ double weighted(RankingMeasure measure, std::span<const double> scores,
   return value;
 }
 
-// The interval of an estimate that is a function of the clusters' weights.
-Interval resampled(const Estimator& estimator, std::size_t clusters, RankingMethod method,
-                   const RankingOptions& options) {
-  if (method == RankingMethod::jackknife) {
-    return jackknife_interval(estimator, clusters, 0, options.confidence, options.seed);
-  }
-  BootstrapOptions bootstrap{.replicates = options.replicates,
-                             .confidence = options.confidence,
-                             .seed = options.seed,
-                             .threads = options.threads,
-                             .max_undefined = options.max_undefined};
-  bootstrap.method =
-      method == RankingMethod::percentile ? BootstrapMethod::percentile : BootstrapMethod::bca;
-  return cluster_bootstrap(estimator, clusters, bootstrap).interval;
-}
-
-RankingMethod resolve(const RankingOptions& options, std::size_t clusters, const char* where) {
-  if (options.method == RankingMethod::automatic) {
-    return clusters < kBootstrapClusters ? RankingMethod::jackknife : RankingMethod::bca;
-  }
+void check_influence(const RankingOptions& options, const char* where) {
   if (options.method == RankingMethod::influence && options.measure == RankingMeasure::auprc) {
     throw InvalidArgument(
         cat("[", where, "] the influence interval is known for the AUROC only; use the jackknife"));
   }
-  return options.method;
 }
 
 double measure_of(const Ranked& ranked, RankingMeasure measure,
@@ -110,15 +86,15 @@ Interval ranking_interval(std::span<const double> scores, std::span<const std::u
   check_scores(scores, labels, where);
   check_same_length(groups.size(), scores.size(), where, "groups", "scores");
   const Clusters clusters(groups, 2, where);
-  const RankingMethod method = resolve(options, clusters.size(), where);
-  if (method == RankingMethod::influence) {
+  check_influence(options, where);
+  if (options.method == RankingMethod::influence) {
     return influence_interval(auroc_influence(scores, labels, groups), options.confidence);
   }
   const Ranked ranked(scores, labels);
   const Estimator estimator = [&](std::span<const double> weights) {
     return measure_of(ranked, options.measure, clusters.of_row(), weights);
   };
-  return resampled(estimator, clusters.size(), method, options);
+  return resampled_interval(estimator, clusters.size(), options);
 }
 
 Interval ranking_difference(std::span<const double> scores_a, std::span<const double> scores_b,
@@ -129,8 +105,8 @@ Interval ranking_difference(std::span<const double> scores_a, std::span<const do
   check_scores(scores_b, labels, where);
   check_same_length(groups.size(), labels.size(), where, "groups", "labels");
   const Clusters clusters(groups, 2, where);
-  const RankingMethod method = resolve(options, clusters.size(), where);
-  if (method == RankingMethod::influence) {
+  check_influence(options, where);
+  if (options.method == RankingMethod::influence) {
     Influence a = auroc_influence(scores_a, labels, groups);
     const Influence b = auroc_influence(scores_b, labels, groups);
     a.estimate -= b.estimate;
@@ -144,7 +120,7 @@ Interval ranking_difference(std::span<const double> scores_a, std::span<const do
     return measure_of(ranked_a, options.measure, clusters.of_row(), weights) -
            measure_of(ranked_b, options.measure, clusters.of_row(), weights);
   };
-  return resampled(estimator, clusters.size(), method, options);
+  return resampled_interval(estimator, clusters.size(), options);
 }
 
 }  // namespace tierod::stats

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/tensor_internal.h"
 #include "stats/check_internal.h"
 #include "stats/folds_internal.h"
 #include "stats/permutation_internal.h"
@@ -27,13 +28,13 @@ using tierod::internal::check_not_empty;
 using tierod::internal::check_same_length;
 using tierod::internal::checked_rows;
 using tierod::internal::deal_folds;
+using tierod::internal::index_of;
+using tierod::internal::length;
 using tierod::internal::real;
 
 namespace {
 
 constexpr auto* kWhere = "stats.site_max_t";
-
-std::int64_t length(std::size_t n) { return static_cast<std::int64_t>(n); }
 
 // Labels of all concepts under all permutations, and where groups stand: sorted by fold.
 struct Design {
@@ -101,9 +102,7 @@ Design make_design(std::size_t groups, std::span<const std::uint8_t> labels,
 
 // K [G, G] of one site in fold order, centred, with zeros between groups of one fold.
 at::Tensor between_folds(const at::Tensor& means, const Design& design) {
-  at::Tensor order = at::empty({length(design.groups)}, means.options().dtype(at::kLong));
-  std::copy(design.order.begin(), design.order.end(), order.mutable_data_ptr<std::int64_t>());
-  const at::Tensor x = means.sub(means.mean(0)).index_select(0, order);
+  const at::Tensor x = means.sub(means.mean(0)).index_select(0, index_of(design.order));
   at::Tensor gram = at::mm(x, x.t());
   for (std::size_t f = 0; f < design.folds; ++f) {
     const std::int64_t begin = length(design.fold_begin[f]);

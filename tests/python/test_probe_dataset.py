@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 import tierod
 from tierod import probe
@@ -232,6 +233,36 @@ def test_streamed_moments_give_the_statistics_of_the_rows(tmp_path):
         assert got.rows == want.rows
         for name in ("mean", "scatter", "ones", "means"):
             torch.testing.assert_close(getattr(got, name), getattr(want, name))
+    # what held-out folds read follows without a row: correlation and class means of their scores
+    fitter = probe.RidgeFitter([0.5, 20.0])
+    found = probe.cross_validate_moments(fitter, moments, "a")
+    for k in range(3):
+        test = (folds == k).numpy()
+        fit = fitter.fit(statistics.training(k))
+        torch.testing.assert_close(found.fits[k].weights, fit.weights)
+        scores = fit.scores(x.double()[test]).numpy()
+        for p in range(2):
+            for c in range(2):
+                score, label = scores[p, c], z[test, c]
+                ones, zeros = score[label == 1], score[label == 0]
+                within = np.sqrt((ones.var() * len(ones) + zeros.var() * len(zeros)) / len(score))
+                d = (ones.mean() - zeros.mean()) / within
+                cell = (k, p, c)
+                assert found.correlation[cell].item() == pytest.approx(
+                    np.corrcoef(score, label)[0, 1], abs=1e-5
+                )
+                assert found.separation[cell].item() == pytest.approx(d, abs=1e-5)
+                assert found.normal_auroc[cell].item() == pytest.approx(
+                    norm.cdf(d / np.sqrt(2)), abs=1e-5
+                )
+    with pytest.raises(
+        tierod.InvalidArgument, match=r"moments keep no rows.*cross_validate_moments"
+    ):
+        probe.evaluate(moments)
+    with pytest.raises(tierod.InvalidArgument, match="folds >= 2, got 1"):
+        probe.cross_validate_moments(
+            fitter, reader.moments("main", concepts=["z0", "z1"], folds=1), "a"
+        )
     set_labels(tmp_path / "s", "z1", np.arange(59), z[:59, 1])
     partial = reader.moments("main", concepts=["z0", "z1"], folds=3)
     with pytest.raises(tierod.InvalidArgument, match="concept 1 has labels for 59 of 60 rows"):

@@ -28,4 +28,18 @@ TIEROD_API std::vector<std::uint8_t> control_labels(std::span<const std::int64_t
                                                     std::span<const std::uint8_t> labels,
                                                     std::uint64_t seed = 0, std::size_t draw = 0);
 
+/// Return the targets [n] of a control task for a real target: each key keeps the target of a known
+/// row drawn at random, so that rows have about the distribution of `targets`. NaN stays.
+///
+/// Draws are the counters of (seed, draw, key) among the sorted targets: the order of rows plays no
+/// part.
+///
+/// @param keys     [n]
+/// @param targets  [n], NaN for unknown
+/// @throws InvalidArgument on differing lengths, or fewer than 2 keys among the rows with a known
+///         target.
+TIEROD_API std::vector<double> control_targets(std::span<const std::int64_t> keys,
+                                               std::span<const double> targets,
+                                               std::uint64_t seed = 0, std::size_t draw = 0);
+
 }  // namespace tierod::probe

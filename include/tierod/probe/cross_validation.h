@@ -19,6 +19,13 @@ namespace tierod::probe {
 TIEROD_API LinearFits fit(const LinearFitter& fitter, const FoldStatistics& statistics,
                           std::optional<std::size_t> held_out = std::nullopt);
 
+/// Put the scores of fits on the common scale of their own training rows: the middle between the
+/// class means is 0, the standard deviation 1. Scores of different folds or penalties differ in
+/// offset and scale, and may be pooled only so; an intercept alone follows the prevalence of the
+/// training rows and would pull a meaningless pooled AUROC below .5.
+/// @throws InvalidArgument unless `training` is of labels, and of the concepts and width of `fits`.
+TIEROD_API LinearFits common_scale(LinearFits fits, const TrainingStatistics& training);
+
 /// Return the scores [P, C, n] of rows by the fits that have not seen their fold, f64 for f64 rows,
 /// else f32.
 ///

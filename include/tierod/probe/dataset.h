@@ -14,6 +14,7 @@
 
 #include "tierod/export.h"
 #include "tierod/probe/fold_statistics.h"
+#include "tierod/store/labels.h"  // kMissingLabel
 
 namespace tierod {
 class ActivationReader;
@@ -21,9 +22,6 @@ class FoldMoments;
 }  // namespace tierod
 
 namespace tierod::probe {
-
-/// Stand for a label that is not known.
-inline constexpr std::uint8_t kUnknownLabel = 255;
 
 /// Say how the values of a nuisance enter a design.
 enum class NuisanceKind : std::uint8_t {
@@ -95,6 +93,10 @@ class TIEROD_API ProbeDataset {
   /// @throws InvalidArgument on another length, other labels, a name that is there, or a concept
   ///         without both classes.
   void add_concept(const std::string& name, std::vector<std::uint8_t> labels);
+  /// Add a real target (acceleration, distance) with values [n] of any unit; NaN is unknown.
+  /// @throws InvalidArgument on another length, a name that is there, or a constant target;
+  ///         NumericalError if a value is infinite.
+  void add_target(const std::string& name, std::vector<double> values);
   /// Add a nuisance with values [n]; `bins` is of a binned one.
   /// @throws InvalidArgument on another length or a name that is there, more than 64 categories, or
   ///         bins < 2; NumericalError if a value is not finite.
@@ -115,6 +117,7 @@ class TIEROD_API ProbeDataset {
   std::size_t rows() const noexcept { return groups_.size(); }
   std::vector<std::string> sites() const;
   std::vector<std::string> concepts() const;
+  std::vector<std::string> targets() const;
   const std::vector<Nuisance>& nuisances() const noexcept { return nuisances_; }
   std::span<const std::int64_t> groups() const noexcept { return groups_; }
   std::span<const std::int64_t> strata() const noexcept { return strata_; }
@@ -122,6 +125,9 @@ class TIEROD_API ProbeDataset {
   at::Tensor site(std::string_view name) const;
   /// Return the labels [n] of a concept. @throws InvalidArgument if there is none.
   std::span<const std::uint8_t> labels(std::string_view concept_name) const;
+  /// Return the values [n] of a target, NaN where unknown. @throws InvalidArgument if there is
+  /// none.
+  std::span<const double> target(std::string_view name) const;
   /// Return the type [n] of each row, empty where there is nothing to make one from.
   std::vector<std::int64_t> types() const;
 
@@ -146,7 +152,7 @@ class TIEROD_API ProbeDataset {
   /// pair of twins is in two splits (named).
   void check_split(std::span<const Split> of_row) const;
   /// Return the dataset of some rows, int64 [m] without repeats. Sites are views or gathers.
-  /// @throws OutOfRange; InvalidArgument if a concept loses a class.
+  /// @throws OutOfRange; InvalidArgument if a concept loses a class, or a target its variation.
   ProbeDataset subset(const at::Tensor& rows) const;
   ProbeDataset subset(const Splits& splits, Split which) const;
 
@@ -175,6 +181,10 @@ class TIEROD_API ProbeDataset {
     std::string name;
     std::vector<std::uint8_t> labels;
   };
+  struct Target {
+    std::string name;
+    std::vector<double> values;
+  };
   struct Level {
     std::string name;
     std::vector<std::int64_t> ids;
@@ -184,6 +194,7 @@ class TIEROD_API ProbeDataset {
   std::vector<std::int64_t> groups_, twins_, strata_, types_;
   std::vector<Site> sites_;
   std::vector<Labelled> concepts_;
+  std::vector<Target> targets_;
   std::vector<Nuisance> nuisances_;
   std::vector<Level> levels_;  // groups first
 };

@@ -27,6 +27,7 @@ from tierod._core import (
     MlpFitter,
     MlpModel,
     MlpOptions,
+    MomentsValidation,
     OracleEraser,
     Precision,
     ResidualFit,
@@ -36,11 +37,15 @@ from tierod._core import (
     SamplePlan,
     Splits,
     StandardisedFitter,
+    TargetRow,
     Targets,
     TrainingStatistics,
     WritePattern,
+    common_scale,
     control_labels,
+    control_targets,
     cross_validate,
+    cross_validate_moments,
     fit_linear,
     fold_auroc,
     held_out_scores,
@@ -52,6 +57,7 @@ from tierod._core import (
 from tierod.probe.dataset import ProbeDataset
 from tierod.probe.directions import plan_sample, residual_direction
 from tierod.probe.evaluation import Evaluation, as_fitter, conclude, estimator_fitter, evaluate
+from tierod.probe.targets import TargetEvaluation, evaluate_targets
 
 if TYPE_CHECKING:
     from tierod.probe.estimators import (
@@ -116,6 +122,7 @@ __all__ = [
     "MlpModel",
     "MlpOptions",
     "MlpProbe",
+    "MomentsValidation",
     "OracleEraser",
     "Precision",
     "ProbeDataset",
@@ -129,15 +136,21 @@ __all__ = [
     "Splits",
     "StandardisedFitter",
     "StoreRows",
+    "TargetEvaluation",
+    "TargetRow",
     "Targets",
     "TrainingStatistics",
     "WritePattern",
     "as_fitter",
+    "common_scale",
     "conclude",
     "control_labels",
+    "control_targets",
     "cross_validate",
+    "cross_validate_moments",
     "estimator_fitter",
     "evaluate",
+    "evaluate_targets",
     "fit_linear",
     "fold_auroc",
     "held_out_scores",

@@ -37,6 +37,8 @@ class ProbeDataset:
         sites: for each site activations [n, d], NumPy or torch, of any floating dtype.
         concepts: for each concept labels [n]: two classes of any sortable type, the second of which
             is 1; NaN, None, or 255 among integers, are unknown.
+        targets: for each real target (acceleration, distance) values [n] in any unit; NaN or None is
+            unknown. `evaluate_targets` takes them.
         nuisances: for each nuisance values [n]: numbers enter as they are, `("binned", values)` or
             `("binned", values, bins)` cut at quantiles, `("categorical", values)` and anything that
             is no number a column a value.
@@ -47,8 +49,9 @@ class ProbeDataset:
             the combination of all nuisances' cells.
 
     Raises:
-        InvalidArgument: lengths differ, a label has not two classes, a level or stratum parts a group.
-        NumericalError: an activation or nuisance is not finite; site and row are named.
+        InvalidArgument: lengths differ, a label has not two classes, a target is constant, a level or
+            stratum parts a group.
+        NumericalError: an activation, target or nuisance is not finite; site and row are named.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class ProbeDataset:
         *,
         sites: Mapping[str, Any] | None = None,
         concepts: Mapping[str, Any] | None = None,
+        targets: Mapping[str, Any] | None = None,
         nuisances: Mapping[str, Any] | None = None,
         levels: Mapping[str, Any] | None = None,
         twins: Any = None,
@@ -71,6 +75,8 @@ class ProbeDataset:
             self.add_nuisance(name, values)
         for name, values in (concepts or {}).items():
             self.add_concept(name, values)
+        for name, values in (targets or {}).items():
+            self.add_target(name, values)
         if twins is not None:
             self.set_twins(twins)
         if strata is not None:
@@ -117,6 +123,18 @@ class ProbeDataset:
         self.core.add_concept(name, encoded)
         self.classes[name] = classes
 
+    def add_target(self, name: str, values: Any) -> None:
+        """Add a real target [n] in any unit; NaN or None is unknown."""
+        array = array_of(values)
+        try:
+            numbers = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise _core.InvalidArgument(
+                f"[probe.ProbeDataset.add_target] expected numbers of {name}, got {array.dtype}; "
+                "classes are concepts"
+            ) from error
+        self.core.add_target(name, numbers)
+
     def add_nuisance(self, name: str, values: Any, *, bins: int = 4) -> None:
         """Add a nuisance: values [n], or ("binned" | "categorical", values[, bins])."""
         kind = None
@@ -160,6 +178,10 @@ class ProbeDataset:
         return self.core.concepts
 
     @property
+    def targets(self) -> list[str]:
+        return self.core.targets
+
+    @property
     def levels(self) -> list[str]:
         return self.core.levels
 
@@ -178,6 +200,10 @@ class ProbeDataset:
     def labels(self, concept: str) -> npt.NDArray[np.uint8]:
         """Return the labels [n] of a concept as 0, 1 or 255 (unknown)."""
         return self.core.labels(concept)
+
+    def target(self, name: str) -> npt.NDArray[np.float64]:
+        """Return the values [n] of a real target; NaN is unknown."""
+        return self.core.target(name)
 
     def units(self, level: str = "group") -> npt.NDArray[np.int64]:
         """Return the unit [n] of each row: members of the level joined by twins."""
@@ -220,5 +246,6 @@ class ProbeDataset:
     def __repr__(self) -> str:
         return (
             f"ProbeDataset({len(self)} rows, {len(self.sites)} sites, concepts {self.concepts}, "
+            f"targets {self.targets}, "
             f"levels {self.levels})"
         )

@@ -90,6 +90,44 @@ def as_fitter(probe: Any) -> Fitter:
     return _named(probe) if isinstance(probe, str) else estimator_fitter(probe)
 
 
+def options_of(where: str, *, interval: str, **values: Any) -> _core.EvaluationOptions:
+    """Return the options of an evaluation; `where` starts the message of what is not one."""
+    options = _core.EvaluationOptions()
+    options.interval = choice(_core.RankingMethod, interval, where, "interval")
+    for name, value in values.items():
+        setattr(options, name, value)
+    return options
+
+
+def need_rows(dataset: Any, where: str) -> None:
+    """Refuse what is no `ProbeDataset`, and say what moments are good for."""
+    if isinstance(dataset, ProbeDataset):
+        return
+    what = (
+        "streamed moments; moments keep no rows, and ranks, intervals over units and permutations need "
+        "them: make a ProbeDataset of them (from_store), or take cross_validate_moments"
+        if isinstance(dataset, _core.FoldMoments)
+        else f"{type(dataset).__name__}; make one of it"
+    )
+    raise _core.InvalidArgument(f"[probe.{where}] expected a ProbeDataset, got {what}")
+
+
+def records_of(cells: Sequence[Any], key: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a record a cell; an interval is three values: x, x_low, x_high."""
+    records = []
+    for cell in cells:
+        record: dict[str, Any] = {"site": cell.site, key: getattr(cell, f"{key}_name")}
+        for name in names:
+            value = getattr(cell, name)
+            if isinstance(value, _core.Interval):
+                record[name] = value.estimate
+                record[f"{name}_low"], record[f"{name}_high"] = value.low, value.high
+            else:
+                record[name] = value
+        records.append(record)
+    return records
+
+
 class Evaluation:
     """A table of sites and concepts; `table` and `summary` are pandas data frames."""
 
@@ -163,18 +201,7 @@ class Evaluation:
             "encoded",
             "note",
         ]
-        records = []
-        for cell in self.core.rows:
-            record: dict[str, Any] = {"site": cell.site, "concept": cell.concept_name}
-            for name in plain:
-                value = getattr(cell, name)
-                if isinstance(value, _core.Interval):
-                    record[name] = value.estimate
-                    record[f"{name}_low"], record[f"{name}_high"] = value.low, value.high
-                else:
-                    record[name] = value
-            records.append(record)
-        return pd.DataFrame.from_records(records)
+        return pd.DataFrame.from_records(records_of(self.core.rows, "concept", plain))
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -252,21 +279,24 @@ def evaluate(
             random_init, options out of range.
         NumericalError: a fit fails; the site is named.
     """
-    options = _core.EvaluationOptions()
-    options.folds = folds
-    options.least_units = least_units
-    options.confidence = confidence
-    options.interval = choice(_core.RankingMethod, interval, "evaluate", "interval")
-    options.replicates = replicates
-    options.control_draws = control_draws
-    options.memorisation = memorisation
-    options.concepts_as_nuisances = concepts_as_nuisances
-    options.margin = margin
-    options.alpha = alpha
-    options.permutations = permutations
-    options.seed = seed
-    options.threads = threads
-    options.keep_scores = keep_scores
+    need_rows(dataset, "evaluate")
+    options = options_of(
+        "evaluate",
+        folds=folds,
+        least_units=least_units,
+        confidence=confidence,
+        interval=interval,
+        replicates=replicates,
+        control_draws=control_draws,
+        memorisation=memorisation,
+        concepts_as_nuisances=concepts_as_nuisances,
+        margin=margin,
+        alpha=alpha,
+        permutations=permutations,
+        seed=seed,
+        threads=threads,
+        keep_scores=keep_scores,
+    )
     other = None if random_init is None else random_init.core
     core = _core._evaluate(dataset.core, as_fitter(probe), options, other, progress)
     return Evaluation(core)

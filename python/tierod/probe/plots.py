@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tierod.probe.evaluation import Evaluation
+    from tierod.probe.targets import TargetEvaluation
 
 _LABELS = {
     "auroc": "AUROC, held out",
     "auprc": "average precision, held out",
-    "above_control": "AUROC above the control task",
-    "above_nuisance": "AUROC above the nuisance-only probe",
-    "above_best": "AUROC above the better baseline",
-    "learned": "AUROC above the random network",
+    "above_control": "{} above the control task",
+    "above_nuisance": "{} above the nuisance-only probe",
+    "above_best": "{} above the better baseline",
+    "learned": "{} above the random network",
     "memorisation_auroc": "AUROC of memorised group labels",
     "p_max_t": "p over sites (max-T)",
+    "r2": "R2, held out",
+    "pearson": "Pearson correlation, held out",
+    "spearman": "Spearman correlation, held out",
 }
 
 
@@ -45,9 +49,13 @@ def short_names(sites: list[str]) -> tuple[list[str], str]:
 
 
 def heat_map(
-    evaluation: Evaluation, value: str, *, ax: Axes | None = None, annotate: bool | None = None
+    evaluation: Evaluation | TargetEvaluation,
+    value: str,
+    *,
+    ax: Axes | None = None,
+    annotate: bool | None = None,
 ) -> Axes:
-    """Draw sites (across) x concepts (down)."""
+    """Draw sites (across) x concepts or targets (down)."""
     import matplotlib.pyplot as plt
 
     table = evaluation.table
@@ -55,10 +63,12 @@ def heat_map(
         raise _core.InvalidArgument(
             f"[probe.plot] expected a numeric column of the table, got {value!r}"
         )
-    grid = table.pivot(index="concept", columns="site", values=value)
-    grid = grid.loc[evaluation.concepts, evaluation.sites].to_numpy(float)
-    encoded = table.pivot(index="concept", columns="site", values="encoded")
-    encoded = encoded.loc[evaluation.concepts, evaluation.sites].to_numpy(bool)
+    kind = "target" if "target" in table.columns else "concept"
+    order: list[str] = getattr(evaluation, f"{kind}s")
+    grid = table.pivot(index=kind, columns="site", values=value)
+    grid = grid.loc[order, evaluation.sites].to_numpy(float)
+    encoded = table.pivot(index=kind, columns="site", values="encoded")
+    encoded = encoded.loc[order, evaluation.sites].to_numpy(bool)
     concepts, sites = grid.shape
     if annotate is None:
         annotate = sites <= 12
@@ -67,10 +77,11 @@ def heat_map(
         _, ax = plt.subplots(figsize=(max(width, 4.5), 1.5 + 0.42 * concepts), layout="constrained")
     known = grid[np.isfinite(grid)]
     style: dict[str, Any] = {"cmap": "viridis"}
-    if value.startswith("p"):
+    if value in ("p", "p_max_t"):
         style = {"cmap": "viridis_r", "vmin": 0, "vmax": 1}
     centre = 0.5 if value.endswith("auroc") else 0.0
-    if value.endswith("auroc") or value.startswith(("above", "learned", "upper")):
+    signed = ("above", "learned", "upper", "r2", "pearson", "spearman")
+    if value.endswith(("auroc", "_r2")) or value.startswith(signed):
         reach = max(np.abs(known - centre).max(), 0.05) if known.size else 0.5
         style = {"cmap": "RdBu_r", "vmin": centre - reach, "vmax": centre + reach}
     image = ax.imshow(np.ma.masked_invalid(grid), aspect="auto", **style)
@@ -81,7 +92,7 @@ def heat_map(
     ax.set_xticks(range(0, sites, every), names[::every],
                   rotation=45 if long else 0, ha="right" if long else "center",
                   fontsize=9 if annotate or long else 7.5)  # fmt: skip
-    ax.set_yticks(range(concepts), evaluation.concepts)
+    ax.set_yticks(range(concepts), order)
     ax.set_xlabel(axis)
     ax.set_xticks(np.arange(sites + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(concepts + 1) - 0.5, minor=True)
@@ -104,6 +115,7 @@ def heat_map(
     ax.set_title(f"{evaluation.probe} probe, {evaluation.core.units} units of the level "
                  f"{evaluation.core.level}; {mark}: above both baselines", fontsize=9, loc="left")  # fmt: skip
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
-    bar.set_label(_LABELS.get(value, value.replace("_", " ")), fontsize=9)
+    label = _LABELS.get(value, value.replace("_", " "))
+    bar.set_label(label.format("R2" if kind == "target" else "AUROC"), fontsize=9)
     bar.outline.set_visible(False)
     return ax

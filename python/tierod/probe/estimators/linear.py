@@ -117,25 +117,14 @@ class SufficientProbe(LinearProbe, ABC):
         self, rows: Array | StoreRows, labels: Array, fold_of: Array,
         statistics: _core.FoldStatistics, settings: list[float],
     ) -> int:  # fmt: skip
-        # scores on the scale of the training rows, around the middle of their classes: an intercept
-        # would follow the prevalence
-        held_out = np.empty((len(settings), len(labels)))
-        weights, middles, spreads = [], [], []
+        fits = []
         for fold in range(self.cv):
             training = statistics.training(fold)
-            w = self._fitter(settings).fit(training).weights[:, 0]  # [P, d]
-            weights.append(w)
-            middles.append(w @ training.means.mean(0)[0])
-            variance = (w @ training.scatter * w).sum(1) / training.rows
-            spreads.append(variance.clamp_min(1e-300).sqrt())
+            fits.append(_core.common_scale(self._fitter(settings).fit(training), training))
+        held_out = np.empty((len(settings), len(labels)))
+        f = torch.from_numpy(fold_of.astype(np.int64))
         for part, batch in batches_of(rows):
-            x = batch.double()
-            for fold in range(self.cv):
-                index = np.flatnonzero(fold_of[part] == fold)
-                if len(index) == 0:
-                    continue
-                scores = weights[fold] @ x[torch.from_numpy(index)].T - middles[fold].unsqueeze(1)
-                held_out[:, part.start + index] = (scores / spreads[fold].unsqueeze(1)).numpy()
+            held_out[:, part] = _core.held_out_scores(batch.double(), f[part], fits)[:, 0].numpy()
         return int(np.argmax([_core.auroc(s, labels, np.empty(0)) for s in held_out]))
 
 

@@ -49,17 +49,13 @@ class LogisticProbe(LinearProbe):
         if len(settings) > 1:
             fold_of = torch.from_numpy(self._fold_of(groups, labels, self.cv))
             fits = fitter.fit_folds(x, z, fold_of, self.cv)
-            held_out = np.empty((len(settings), len(labels)))
-            for fold, without in enumerate(fits.without):
-                test, train = fold_of == fold, fold_of != fold
-                scores = without.scores(x)[:, 0]  # [P, n]
-                fitted = scores[:, train]
-                ones = torch.from_numpy(labels[train.numpy()] == 1)
-                middle = (fitted[:, ones].mean(1) + fitted[:, ~ones].mean(1)) / 2
-                spread = fitted.std(1, correction=0).clamp_min(1e-300)
-                held_out[:, test.numpy()] = (
-                    (scores[:, test] - middle[:, None]) / spread[:, None]
-                ).numpy()
+            folds = _core.FoldStatistics(1, self.cv)
+            folds.update(x, z, fold_of)
+            without = [
+                _core.common_scale(fit, folds.training(fold))
+                for fold, fit in enumerate(fits.without)
+            ]
+            held_out = _core.held_out_scores(x.double(), fold_of, without)[:, 0].numpy()  # [P, n]
             chosen = int(np.argmax([_core.auroc(s, labels, np.empty(0)) for s in held_out]))
             linear = fits.all
         else:
