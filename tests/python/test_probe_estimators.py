@@ -90,6 +90,7 @@ def test_lda_is_lda_and_its_probabilities_too():
     theirs = LinearDiscriminantAnalysis("lsqr", shrinkage=0.2).fit(x, y)
     ours = LdaProbe(0.2).fit(x, y)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-7)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-7)
     np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), rtol=1e-6)
 
 

@@ -5,8 +5,11 @@
 #include <ATen/ops/mv.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <memory>
+#include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "probe/sample.h"
@@ -17,6 +20,7 @@
 #include "tierod/probe/residual_direction.h"
 #include "tierod/probe/sample_plan.h"
 #include "tierod/probe/standardised_fitter.h"
+#include "tierod/stats/ranking.h"
 #include "tierod/store/moments_sink.h"
 
 namespace tierod::probe {
@@ -170,18 +174,53 @@ TEST(Evaluation, NamesTheSiteWhereALateRowIsNotFinite) {
             std::string::npos);
 }
 
+/// The product of the first two columns: what no linear probe reads of them.
+class Product final : public RowFitter {
+ public:
+  std::string name() const override { return "product"; }
+  Scorer fit(const FitTask&, std::size_t) const override {
+    return [](const at::Tensor& rows) { return rows.select(1, 0).mul(rows.select(1, 1)); };
+  }
+};
+
+/// One row a scene; "same" says that the first two columns have one sign, "coin" nothing.
+ProbeDataset products() {
+  constexpr std::int64_t kAll = 600;
+  std::vector<std::int64_t> alone;
+  std::vector<std::uint8_t> same, coin;
+  const at::Tensor x = normals(kAll, 4, 3), toss = normals(kAll, 1, 4);
+  for (std::int64_t i = 0; i < kAll; ++i) {
+    alone.push_back(i);
+    same.push_back(x[i][0].item<double>() * x[i][1].item<double>() > 0 ? 1 : 0);
+    coin.push_back(toss[i][0].item<double>() > 0 ? 1 : 0);
+  }
+  ProbeDataset data(alone);
+  data.add_site("a", x);
+  data.add_concept("same", same);
+  data.add_concept("coin", coin);
+  return data;
+}
+
+// From the rows to the words. It fails if absence is claimed of a linear probe alone, if a bound is
+// taken from the wrong end of its interval (then "same" or "coin" is judged the other way round),
+// and if what only the other probe reads is called absent or encoded.
 TEST(Evaluation, ConcludesAbsenceOnlyWithANonLinearProbe) {
-  Evaluation linear = evaluate(dataset(0), RidgeFitter({1}), kQuick);
-  linear.summary[0].upper = 0.01;
-  linear.summary[0].not_encoded = true;
-  linear.summary[0].encoded_sites = 0;
+  const ProbeDataset data = products();
+  EvaluationOptions options = kQuick;
+  options.margin = 0.15;
+  const Evaluation linear = evaluate(data, RidgeFitter({100}), options);
+  const Evaluation product = evaluate(data, Product(), options);
+  EXPECT_TRUE(linear.summary[0].not_encoded);
+  EXPECT_FALSE(product.summary[0].not_encoded);
   EXPECT_EQ(conclude(linear)[0].encoding, Encoding::open);
-  const Evaluation other = linear;
-  EXPECT_EQ(conclude(linear, &other)[0].encoding, Encoding::not_encoded);
-  Evaluation found = linear;
-  found.summary[0].encoded_sites = 1;
-  found.summary[0].q = 0.01;
-  EXPECT_EQ(conclude(linear, &found)[0].encoding, Encoding::nonlinear);
+  EXPECT_EQ(conclude(linear)[1].encoding, Encoding::open);
+  const std::vector<Conclusion> both = conclude(linear, &product);
+  EXPECT_EQ(both[0].encoding, Encoding::nonlinear);
+  EXPECT_EQ(both[1].encoding, Encoding::not_encoded);
+  options.margin = 0.01;  // too narrow for 600 scenes
+  const Evaluation narrow = evaluate(data, RidgeFitter({100}), options);
+  const Evaluation other = evaluate(data, Product(), options);
+  EXPECT_EQ(conclude(narrow, &other)[1].encoding, Encoding::open);
 }
 
 TEST(ProbeDataset, KeepsTwinsTogether) {
@@ -235,19 +274,75 @@ TEST(ResidualDirection, MovesWhatItReadsByOne) {
   }
 }
 
-TEST(MlpFitter, IsTheSameFromItsState) {
+// Against loops over the numbers of the state: it fails without the scale, a bias, the rectifier,
+// or with weights laid out the other way round.
+TEST(MlpFitter, ScoresAreTheNetworkOfItsState) {
   const ProbeDataset data = dataset();
   const MlpModel model =
       MlpFitter({.hidden = 4, .epochs = 5})
           .fit_model({.rows = data.site("a"), .labels = data.labels("c"), .groups = data.groups()},
                      0);
-  EXPECT_TRUE(at::allclose(MlpModel(model.state()).scores(data.site("a")),
-                           model.scores(data.site("a")), 0, 0));
   auto state = model.state();
-  state.erase("w2");
-  EXPECT_NE(message_of<InvalidArgument>([&] { MlpModel{state}; }).find("expected w2"),
+  const at::Tensor x = data.site("a"), scores = model.scores(x);
+  const auto value = [&](const char* name, std::int64_t i) {
+    return state.at(name)[i].item<double>();
+  };
+  for (std::int64_t row = 0; row < x.size(0); ++row) {
+    double z = state.at("b2").item<double>();
+    for (std::int64_t h = 0; h < 4; ++h) {
+      double before = value("b1", h);
+      for (std::int64_t j = 0; j < 5; ++j) {
+        const double scaled = (x[row][j].item<double>() - value("mean", j)) * value("scale", j);
+        before += state.at("w1")[h][j].item<double>() * scaled;
+      }
+      z += value("w2", h) * std::max(before, 0.0);
+    }
+    EXPECT_NEAR(scores[row].item<double>(), z, 1e-9) << row;
+  }
+  EXPECT_TRUE(at::allclose(MlpModel(state).scores(x), scores, 0, 0));
+}
+
+// It fails if training does not reach both layers: with hidden weights left as they were drawn the
+// held-out AUROC is .50.
+TEST(MlpFitter, LearnsWhatNoLinearProbeReads) {
+  const ProbeDataset data = products();
+  const at::Tensor x = data.site("a");
+  const auto labels = data.labels("same");
+  const MlpModel model = MlpFitter({.hidden = 8, .epochs = 150, .learning_rate = 1e-2})
+                             .fit_model({.rows = x.narrow(0, 0, 400),
+                                         .labels = labels.first(400),
+                                         .groups = data.groups().first(400)},
+                                        0);
+  const at::Tensor held_out = model.scores(x.narrow(0, 400, 200));
+  EXPECT_GT(stats::auroc({held_out.const_data_ptr<double>(), 200}, labels.subspan(400)), 0.9);
+  double right = 0;  // the threshold is 0
+  for (std::int64_t i = 0; i < 200; ++i) {
+    right += (held_out[i].item<double>() > 0) == (labels[static_cast<std::size_t>(400 + i)] == 1);
+  }
+  EXPECT_GT(right / 200, 0.8);
+}
+
+TEST(MlpFitter, NamesTheValueThatItRefuses) {
+  const ProbeDataset data = dataset();
+  auto state =
+      MlpFitter({.hidden = 4, .epochs = 1})
+          .fit_model({.rows = data.site("a"), .labels = data.labels("c"), .groups = data.groups()},
+                     0)
+          .state();
+  const auto refusal = [](std::map<std::string, at::Tensor> of) {
+    return message_of<InvalidArgument>([&] { MlpModel{std::move(of)}; });
+  };
+  auto other = state;
+  other["w2"] = state["w1"];
+  EXPECT_NE(refusal(other).find("w2 of 1 dimensions in the state, got shape [4, 5]"),
             std::string::npos);
-  EXPECT_NE(message_of<InvalidArgument>([] { MlpFitter({.hidden = 0}); }), "");
+  other = state;
+  other["b1"] = state["mean"];
+  EXPECT_NE(refusal(other).find("got [5], [5], [4, 5], [5] and [4]"), std::string::npos);
+  state.erase("w2");
+  EXPECT_NE(refusal(state).find("w2 of 1 dimensions in the state, got none"), std::string::npos);
+  EXPECT_NE(message_of<InvalidArgument>([] { MlpFitter({.hidden = 0}); }).find("got hidden 0"),
+            std::string::npos);
 }
 
 TEST(SamplePlan, AcceptsSixteenUnitsAColumn) {
