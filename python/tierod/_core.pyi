@@ -87,6 +87,7 @@ __all__: list[str] = [
     "ModuleHook",
     "Moments",
     "MomentsSink",
+    "MomentsValidation",
     "Nuisance",
     "NuisanceKind",
     "NumericalError",
@@ -136,6 +137,9 @@ __all__: list[str] = [
     "Stratification",
     "StreamSpec",
     "Suspend",
+    "TargetEvaluation",
+    "TargetRow",
+    "TargetSummary",
     "Targets",
     "TrainingStatistics",
     "Trend",
@@ -161,10 +165,13 @@ __all__: list[str] = [
     "cluster_mean_sd",
     "cluster_t_interval",
     "cluster_tost",
+    "common_scale",
     "concatenate_rollouts",
     "control_labels",
+    "control_targets",
     "cot_vocabulary",
     "cross_validate",
+    "cross_validate_moments",
     "decode_cot",
     "default_layout",
     "delete_group_refits",
@@ -2104,6 +2111,12 @@ class ProbeDataset:
         """
         Add activations [n, d]; they are not copied.
         """
+    def add_target(
+        self, name: str, values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]
+    ) -> None:
+        """
+        Add a real target [n]; NaN is unknown.
+        """
     def check_split(self, of_row: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]) -> None:
         """
         Refuse a split (0, 1, 2 a row) that parts a group or twins.
@@ -2165,6 +2178,10 @@ class ProbeDataset:
         """
         Return the dataset of some rows.
         """
+    def target(self, name: str) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Return the values [n] of a target; NaN is unknown.
+        """
     def types(self) -> numpy.typing.NDArray[numpy.int64]:
         """
         Return the type [n] of each row; empty where there is none.
@@ -2185,6 +2202,8 @@ class ProbeDataset:
     def rows(self) -> int: ...
     @property
     def sites(self) -> list[str]: ...
+    @property
+    def targets(self) -> list[str]: ...
 
 class EvaluationRow:
     """
@@ -3226,6 +3245,148 @@ class Scenes(SceneSource):
     @property
     def config(self) -> SceneConfig: ...
 
+class TargetRow:
+    """
+    What was found of one real target at one site.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def above_best(self) -> Interval: ...
+    @property
+    def above_control(self) -> Interval: ...
+    @property
+    def above_group_control(self) -> Interval: ...
+    @property
+    def above_nuisance(self) -> Interval: ...
+    @property
+    def condition(self) -> float: ...
+    @property
+    def control_r2(self) -> float: ...
+    @property
+    def control_recurrence(self) -> float: ...
+    @property
+    def encoded(self) -> bool: ...
+    @property
+    def equivalence_p(self) -> float: ...
+    @property
+    def group_control_r2(self) -> float: ...
+    @property
+    def learned(self) -> Interval: ...
+    @property
+    def mae(self) -> float: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def memorisation_r2(self) -> float: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def nuisance_r2(self) -> float: ...
+    @property
+    def p(self) -> float: ...
+    @property
+    def p_max_t(self) -> float: ...
+    @property
+    def p_method(self) -> str: ...
+    @property
+    def pearson(self) -> Interval: ...
+    @property
+    def r2(self) -> Interval: ...
+    @property
+    def rmse(self) -> float: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def sd(self) -> float: ...
+    @property
+    def setting(self) -> str: ...
+    @property
+    def site(self) -> str: ...
+    @property
+    def spearman(self) -> Interval: ...
+    @property
+    def target_name(self) -> str: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def upper(self) -> float: ...
+
+class TargetSummary:
+    """
+    What all sites say of one target.
+    """
+    @property
+    def best_r2(self) -> float: ...
+    @property
+    def best_site(self) -> str: ...
+    @property
+    def encoded_sites(self) -> int: ...
+    @property
+    def not_linearly_encoded(self) -> bool: ...
+    @property
+    def p_max_t(self) -> float: ...
+    @property
+    def q(self) -> float: ...
+    @property
+    def target_name(self) -> str: ...
+    @property
+    def upper(self) -> float: ...
+
+class TargetEvaluation:
+    """
+    A table of sites and targets.
+    """
+    def __repr__(self) -> str: ...
+    def at(self, site: str, target_name: str) -> TargetRow:
+        """
+        Return one cell.
+        """
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def predictions(self) -> torch.Tensor | None: ...
+    @property
+    def probe(self) -> str: ...
+    @property
+    def rows(self) -> list[TargetRow]: ...
+    @property
+    def sites(self) -> list[str]: ...
+    @property
+    def summary(self) -> list[TargetSummary]: ...
+    @property
+    def targets(self) -> list[str]: ...
+    @property
+    def units(self) -> int: ...
+
+class MomentsValidation:
+    """
+    What held-out moments say of linear probes.
+    """
+    @property
+    def correlation(self) -> torch.Tensor:
+        """
+        Of score and label [K, P, C].
+        """
+    @property
+    def fits(self) -> list[LinearFits]:
+        """
+        The fit without each fold.
+        """
+    @property
+    def normal_auroc(self) -> torch.Tensor:
+        """
+        The AUROC of normal scores of this d' [K, P, C].
+        """
+    @property
+    def separation(self) -> torch.Tensor:
+        """
+        d' [K, P, C].
+        """
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -3260,6 +3421,13 @@ def _evaluate(
     random_init: ProbeDataset | None,
     progress: typing.Any,
 ) -> Evaluation: ...
+def _evaluate_targets(
+    dataset: ProbeDataset,
+    fitter: LinearFitter,
+    options: EvaluationOptions,
+    random_init: ProbeDataset | None,
+    progress: typing.Any,
+) -> TargetEvaluation: ...
 def _export_numpy(
     arg0: ActivationReader,
     arg1: str,
@@ -3415,6 +3583,11 @@ def cluster_tost(
     Test equivalence of the mean of cluster means within +-margin.
     """
 
+def common_scale(fits: LinearFits, training: TrainingStatistics) -> LinearFits:
+    """
+    Put scores on the scale of the fits' own training rows, so that folds may be pooled.
+    """
+
 def concatenate_rollouts(parts: collections.abc.Sequence[Rollout]) -> Rollout:
     """
     Put rollouts of several batches behind each other.
@@ -3428,6 +3601,16 @@ def control_labels(
 ) -> numpy.typing.NDArray[numpy.uint8]:
     """
     Return the labels [n] of a control task.
+    """
+
+def control_targets(
+    keys: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    targets: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+    draw: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Return the targets [n] of a control task.
     """
 
 def cot_vocabulary() -> CotVocabulary:
@@ -3445,6 +3628,13 @@ def cross_validate(
 ) -> CrossValidation:
     """
     Fit every fold's complement and score the fold.
+    """
+
+def cross_validate_moments(
+    fitter: LinearFitter, moments: FoldMoments, site: str
+) -> MomentsValidation:
+    """
+    Fit every fold's complement and tell from moments how well the fold is read.
     """
 
 def decode_cot(tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> str:

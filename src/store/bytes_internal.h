@@ -25,7 +25,8 @@ class TIEROD_API Hasher {
   std::uint64_t digest() const noexcept;
 
  private:
-  alignas(64) std::array<std::byte, 576> state_;  // xxHash's own, whose header stays out of here
+  // xxHash's own, whose header stays out of here
+  alignas(64) [[maybe_unused]] std::array<std::byte, 576> state_;
 };
 /// Print and parse a checksum as 16 hexadecimal digits; parsing anything else gives false.
 TIEROD_API std::string hex64(std::uint64_t value);

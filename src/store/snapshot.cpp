@@ -81,7 +81,7 @@ void widen(const std::byte* source, std::int64_t count, std::int64_t* target) {
   for (std::int64_t i = 0; i < count; ++i) {
     T value;
     std::memcpy(&value, source + i * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
-    target[i] = value;
+    target[i] = std::int64_t{value};
   }
 }
 
