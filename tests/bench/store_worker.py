@@ -8,7 +8,9 @@ earlier run left, drops caches where the contender's name begins with "cold", an
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
+import mmap
 import os
 import shutil
 import sys
@@ -52,12 +54,30 @@ def fsync(path: Path) -> None:
 
 def drop(folder: Path) -> None:
     """Evict the folder's files from the page cache."""
+    reader.cache_clear()  # what somebody has mapped stays
     for path in folder.rglob("*"):
         if path.is_file():
             fd = os.open(path, os.O_RDONLY)
             os.fsync(fd)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            _need_cold(path, fd)
             os.close(fd)
+
+
+def _need_cold(path: Path, fd: int) -> None:
+    size = os.fstat(fd).st_size
+    with mmap.mmap(fd, size, prot=mmap.PROT_READ) as pages:
+        at = np.frombuffer(pages, np.uint8)
+        resident = np.empty(-(-size // mmap.PAGESIZE), np.uint8)
+        ctypes.CDLL(None).mincore(
+            ctypes.c_void_p(at.ctypes.data),
+            ctypes.c_size_t(size),
+            ctypes.c_void_p(resident.ctypes.data),
+        )
+        del at
+    share = float(np.mean(resident & 1))
+    if share > 0.01:
+        raise RuntimeError(f"{share:.0%} of {path.name} is still in the page cache")
 
 
 # --- writing
