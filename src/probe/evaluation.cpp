@@ -15,6 +15,7 @@
 #include "probe/concept_plan_internal.h"
 #include "probe/evaluation_internal.h"
 #include "probe/evaluation_row_internal.h"
+#include "probe/evaluation_table_internal.h"
 #include "probe/nested_internal.h"
 #include "stats/check_internal.h"
 #include "tierod/core/error.h"
@@ -66,12 +67,7 @@ class Evaluator {
     for (std::size_t c = 0; c < plans_.size(); ++c) {
       if (plans_[c].refusal.empty()) sharing_[plans_[c].rows].push_back(c);
     }
-    ranking_ = {.method = options.interval,
-                .confidence = options.confidence,
-                .replicates = options.replicates,
-                .seed = options.seed,
-                .max_undefined = 0.05,
-                .threads = options.threads};
+    ranking_ = internal::ranking_of(options);
   }
 
   Evaluation run() {
@@ -80,17 +76,8 @@ class Evaluator {
           {length(out_.sites.size()), length(out_.concepts.size()), length(dataset_.rows())}, kNaN,
           at::kDouble);
     }
-    const auto total = length(out_.sites.size());
-    for (std::size_t s = 0; s < out_.sites.size(); ++s) {
-      if (options_.progress && !options_.progress(length(s), total, "sites")) {
-        out_.complete = false;
-        out_.notes.push_back(cat("stopped after ", s, " of ", total, " sites"));
-        out_.sites.resize(s);
-        break;
-      }
-      site(out_.sites[s]);
-    }
-    if (options_.progress && out_.complete) options_.progress(total, total, "sites");
+    internal::each_site(out_, options_.progress,
+                        [&](std::size_t /*s*/, const std::string& name) { site(name); });
     if (!out_.complete && out_.scores.defined()) {
       out_.scores = out_.scores.narrow(0, 0, length(out_.sites.size())).clone();
     }
@@ -99,14 +86,7 @@ class Evaluator {
       refused.reserve(plans_.size());
       for (const ConceptPlan& plan : plans_) refused.push_back(!plan.refusal.empty());
       internal::add_p_values(dataset_, options_, plans_, scores_, out_.rows, out_.notes);
-      for (EvaluationRow& row : out_.rows) {
-        if (row.encoded && std::isnan(row.p_max_t)) {
-          add_note(row.note, cat("not called encoded: that needs p_max_t <= ", options_.alpha,
-                                 ", and there is no p",
-                                 options_.permutations == 0 ? " (permutations = 0)" : ""));
-        }
-        if (!(row.p_max_t <= options_.alpha)) row.encoded = false;
-      }
+      internal::need_p(out_.rows, options_);
       internal::summarise(out_, refused);
     }
     return std::move(out_);
@@ -179,17 +159,8 @@ class Evaluator {
     const std::size_t number = begin / plans_.size();
     if (kKeepsScores) scores_.emplace_back(plans_.size());
     const at::Tensor rows = dataset_.site(name);
-    std::optional<at::Tensor> random;
-    if (random_init_ != nullptr) {
-      const std::vector<std::string> there = random_init_->sites();
-      if (std::find(there.begin(), there.end(), name) != there.end()) {
-        random = random_init_->site(name);
-      } else {
-        for (std::size_t c = 0; c < plans_.size(); ++c) {
-          add_note(out_.rows[begin + c].note, "random_init lacks this site");
-        }
-      }
-    }
+    const std::optional<at::Tensor> random = internal::untrained_site(
+        random_init_, name, std::span<EvaluationRow>(out_.rows).subspan(begin));
     for (const auto& [known, members] : sharing_) {
       const SiteScores found = naming(name, [&] { return score(rows, members, true); });
       SiteScores untrained;

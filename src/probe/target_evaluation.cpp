@@ -13,10 +13,10 @@
 #include "core/text_internal.h"
 #include "probe/concept_plan_internal.h"
 #include "probe/evaluation_internal.h"
+#include "probe/evaluation_table_internal.h"
 #include "probe/target_internal.h"
 #include "stats/check_internal.h"
 #include "tierod/core/error.h"
-#include "tierod/stats/multiplicity.h"
 
 namespace tierod::probe {
 
@@ -57,43 +57,23 @@ class Evaluator {
     for (std::size_t t = 0; t < plans_.size(); ++t) {
       if (plans_[t].refusal.empty()) sharing_[plans_[t].rows].push_back(t);
     }
-    ranking_ = {.method = options.interval,
-                .confidence = options.confidence,
-                .replicates = options.replicates,
-                .seed = options.seed,
-                .max_undefined = 0.05,
-                .threads = options.threads};
+    ranking_ = internal::ranking_of(options);
   }
 
   TargetEvaluation run() {
-    const auto total = length(out_.sites.size());
     if (options_.keep_scores) {
-      out_.predictions = at::full({total, length(out_.targets.size()), length(dataset_.rows())},
-                                  kNaN, at::kDouble);
+      out_.predictions = at::full(
+          {length(out_.sites.size()), length(out_.targets.size()), length(dataset_.rows())}, kNaN,
+          at::kDouble);
     }
-    for (std::size_t s = 0; s < out_.sites.size(); ++s) {
-      if (options_.progress && !options_.progress(length(s), total, "sites")) {
-        out_.complete = false;
-        out_.notes.push_back(cat("stopped after ", s, " of ", total, " sites"));
-        out_.sites.resize(s);
-        break;
-      }
-      site(out_.sites[s], s);
-    }
-    if (options_.progress && out_.complete) options_.progress(total, total, "sites");
+    internal::each_site(out_, options_.progress,
+                        [&](std::size_t s, const std::string& name) { site(name, s); });
     if (!out_.complete && out_.predictions.defined()) {
       out_.predictions = out_.predictions.narrow(0, 0, length(out_.sites.size())).clone();
     }
     if (!out_.sites.empty()) {
       internal::add_target_p_values(dataset_, options_, plans_, out_.rows, out_.notes);
-      for (TargetRow& row : out_.rows) {
-        if (row.encoded && std::isnan(row.p_max_t)) {
-          add_note(row.note, cat("not called encoded: that needs p_max_t <= ", options_.alpha,
-                                 ", and there is no p",
-                                 options_.permutations == 0 ? " (permutations = 0)" : ""));
-        }
-        if (!(row.p_max_t <= options_.alpha)) row.encoded = false;
-      }
+      internal::need_p(out_.rows, options_);
       summarise();
     }
     return std::move(out_);
@@ -156,17 +136,8 @@ class Evaluator {
       out_.rows.push_back(internal::empty_target_row(plan, name));
     }
     const at::Tensor rows = dataset_.site(name);
-    std::optional<at::Tensor> random;
-    if (random_init_ != nullptr) {
-      const std::vector<std::string> there = random_init_->sites();
-      if (std::find(there.begin(), there.end(), name) != there.end()) {
-        random = random_init_->site(name);
-      } else {
-        for (std::size_t t = 0; t < plans_.size(); ++t) {
-          add_note(out_.rows[begin + t].note, "random_init lacks this site");
-        }
-      }
-    }
+    const std::optional<at::Tensor> random = internal::untrained_site(
+        random_init_, name, std::span<TargetRow>(out_.rows).subspan(begin));
     for (const auto& [known, members] : sharing_) {
       const SiteTargets found = predict(name, rows, members, true);
       std::optional<SiteTargets> untrained;
@@ -191,37 +162,24 @@ class Evaluator {
 
   void summarise() {
     std::vector<double> p;
-    std::vector<std::size_t> tested;
+    p.reserve(plans_.size());
     for (std::size_t t = 0; t < plans_.size(); ++t) {
-      TargetSummary sum{.target_name = plans_[t].name,
-                        .best_r2 = kNaN,
-                        .p_max_t = kNaN,
-                        .q = kNaN,
-                        .upper = kNaN};
-      bool bounded = plans_[t].refusal.empty();
-      for (std::size_t s = 0; s < out_.sites.size(); ++s) {
-        const TargetRow& row = out_.rows[s * plans_.size() + t];
-        if (!(row.r2.estimate <= sum.best_r2) && !std::isnan(row.r2.estimate)) {
-          sum.best_r2 = row.r2.estimate;
-          sum.best_site = row.site;
-        }
-        if (!(row.p_max_t >= sum.p_max_t)) sum.p_max_t = row.p_max_t;
-        sum.encoded_sites += row.encoded ? 1 : 0;
-        // a site without a bound leaves the largest unknown
-        if (!(row.upper <= sum.upper)) sum.upper = row.upper;
-        bounded = bounded && !std::isnan(row.upper);
-      }
-      if (!bounded) sum.upper = kNaN;
-      sum.not_linearly_encoded = sum.upper <= options_.margin && out_.complete;
-      if (std::isfinite(sum.p_max_t)) {
-        p.push_back(sum.p_max_t);
-        tested.push_back(t);
-      }
-      out_.summary.push_back(std::move(sum));
+      const internal::Column column =
+          plans_[t].refusal.empty()
+              ? internal::column_of(out_.rows, plans_.size(), t, &TargetRow::r2)
+              : internal::Column{};
+      p.push_back(column.p_max_t);
+      out_.summary.push_back(
+          {.target_name = plans_[t].name,
+           .best_site = column.best_site,
+           .best_r2 = column.best,
+           .p_max_t = column.p_max_t,
+           .encoded_sites = column.encoded_sites,
+           .upper = column.upper,
+           .not_linearly_encoded = column.upper <= options_.margin && out_.complete});
     }
-    if (p.empty()) return;
-    const std::vector<double> q = stats::benjamini_hochberg(p);
-    for (std::size_t i = 0; i < q.size(); ++i) out_.summary[tested[i]].q = q[i];
+    const std::vector<double> q = internal::q_of(p);
+    for (std::size_t t = 0; t < q.size(); ++t) out_.summary[t].q = q[t];
   }
 
   const ProbeDataset& dataset_;

@@ -110,6 +110,10 @@ void add_bound(probe::TargetRow& row, const probe::EvaluationOptions& options) {
     row.upper = 0;
     return;
   }
+  if (1 - r * r <= 0) {  // of a perfect correlation Fisher's scale has no value
+    row.upper = row.equivalence_p = 1;
+    return;
+  }
   const double error = kRepeatedError * row.pearson.standard_error / (1 - r * r);
   const double reach = stats::student_t_quantile(1 - options.alpha, row.pearson.df) * error;
   const double most = std::max(std::tanh(std::atanh(r) + reach), 0.0);

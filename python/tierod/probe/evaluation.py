@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,11 +12,8 @@ import torch
 from tierod import _core
 from tierod._core import Conclusion, EvaluationRow, LinearFitter, LogisticFitter, RowFitter
 from tierod.probe.dataset import ProbeDataset
+from tierod.probe.tables import LAST_COLUMNS, EvaluationTable
 from tierod.stats.arrays import choice
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 IntervalMethod = Literal["automatic", "influence", "jackknife", "percentile", "bca"]
 Fitter = LinearFitter | LogisticFitter | RowFitter
@@ -112,123 +109,45 @@ def need_rows(dataset: Any, where: str) -> None:
     raise _core.InvalidArgument(f"[probe.{where}] expected a ProbeDataset, got {what}")
 
 
-def records_of(cells: Sequence[Any], key: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a record a cell; an interval is three values: x, x_low, x_high."""
-    records = []
-    for cell in cells:
-        record: dict[str, Any] = {"site": cell.site, key: getattr(cell, f"{key}_name")}
-        for name in names:
-            value = getattr(cell, name)
-            if isinstance(value, _core.Interval):
-                record[name] = value.estimate
-                record[f"{name}_low"], record[f"{name}_high"] = value.low, value.high
-            else:
-                record[name] = value
-        records.append(record)
-    return records
-
-
-class Evaluation:
+class Evaluation(EvaluationTable[EvaluationRow]):
     """A table of sites and concepts; `table` and `summary` are pandas data frames."""
 
-    def __init__(self, core: _core.Evaluation) -> None:
-        self.core = core
-
-    @property
-    def probe(self) -> str:
-        return self.core.probe
-
-    @property
-    def sites(self) -> list[str]:
-        return self.core.sites
+    core: _core.Evaluation
+    _key = "concept"
+    _columns = (
+        "rows",
+        "positives",
+        "units",
+        "positive_units",
+        "auroc",
+        "auprc",
+        "balanced_accuracy",
+        "log_loss",
+        "brier",
+        "ece",
+        "control_auroc",
+        "control_recurrence",
+        "above_control",
+        "nuisance_auroc",
+        "above_nuisance",
+        "group_control_auroc",
+        "above_group_control",
+        "memorisation_auroc",
+        "learned",
+        "above_best",
+        *LAST_COLUMNS,
+    )
+    _score = "auroc"
+    _absent = "not_encoded"
 
     @property
     def concepts(self) -> list[str]:
         return self.core.concepts
 
     @property
-    def rows(self) -> list[EvaluationRow]:
-        """The cells, site by site."""
-        return self.core.rows
-
-    @property
-    def notes(self) -> list[str]:
-        """What the reader must know of all of it."""
-        return self.core.notes
-
-    @property
     def scores(self) -> torch.Tensor | None:
         """Held-out scores [sites, concepts, n], if they were kept."""
         return self.core.scores
-
-    def at(self, site: str, concept: str) -> EvaluationRow:
-        """Return one cell."""
-        return self.core.at(site, concept)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """A row a site and concept; an interval is three columns: x, x_low, x_high."""
-        import pandas as pd
-
-        plain = [
-            "rows",
-            "positives",
-            "units",
-            "positive_units",
-            "auroc",
-            "auprc",
-            "balanced_accuracy",
-            "log_loss",
-            "brier",
-            "ece",
-            "control_auroc",
-            "control_recurrence",
-            "above_control",
-            "nuisance_auroc",
-            "above_nuisance",
-            "group_control_auroc",
-            "above_group_control",
-            "memorisation_auroc",
-            "learned",
-            "above_best",
-            "upper",
-            "equivalence_p",
-            "p",
-            "p_max_t",
-            "p_method",
-            "setting",
-            "condition",
-            "encoded",
-            "note",
-        ]
-        return pd.DataFrame.from_records(records_of(self.core.rows, "concept", plain))
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """A row a concept: best site, p over the sites, q over the concepts, bound of absence."""
-        import pandas as pd
-
-        names = ["best_site", "best_auroc", "p_max_t", "q", "encoded_sites", "upper", "not_encoded"]
-        return pd.DataFrame.from_records(
-            [
-                {"concept": s.concept_name, **{name: getattr(s, name) for name in names}}
-                for s in self.core.summary
-            ]
-        )
-
-    def plot(
-        self, value: str = "auroc", *, ax: Axes | None = None, annotate: bool | None = None
-    ) -> Axes:
-        """Draw a heat map sites x concepts of a column of `table`; a dot marks encoded cells.
-
-        AUROCs are shown around .5, differences around 0, so that no colour means nothing.
-        """
-        from tierod.probe.plots import heat_map
-
-        return heat_map(self, value, ax=ax, annotate=annotate)
-
-    def __repr__(self) -> str:
-        return repr(self.core)
 
 
 def evaluate(

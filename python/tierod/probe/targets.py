@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -15,114 +15,48 @@ from tierod.probe.evaluation import (
     as_fitter,
     need_rows,
     options_of,
-    records_of,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-_COLUMNS = (
-    "rows",
-    "units",
-    "mean",
-    "sd",
-    "r2",
-    "pearson",
-    "spearman",
-    "rmse",
-    "mae",
-    "control_r2",
-    "control_recurrence",
-    "above_control",
-    "nuisance_r2",
-    "above_nuisance",
-    "group_control_r2",
-    "above_group_control",
-    "memorisation_r2",
-    "learned",
-    "above_best",
-    "upper",
-    "equivalence_p",
-    "p",
-    "p_max_t",
-    "p_method",
-    "setting",
-    "condition",
-    "encoded",
-    "note",
-)
+from tierod.probe.tables import LAST_COLUMNS, EvaluationTable
 
 
-class TargetEvaluation:
+class TargetEvaluation(EvaluationTable[TargetRow]):
     """A table of sites and real targets; `table` and `summary` are pandas data frames."""
 
-    def __init__(self, core: _core.TargetEvaluation) -> None:
-        self.core = core
-
-    @property
-    def probe(self) -> str:
-        return self.core.probe
-
-    @property
-    def sites(self) -> list[str]:
-        return self.core.sites
+    core: _core.TargetEvaluation
+    _key = "target"
+    _columns = (
+        "rows",
+        "units",
+        "mean",
+        "sd",
+        "r2",
+        "pearson",
+        "spearman",
+        "rmse",
+        "mae",
+        "control_r2",
+        "control_recurrence",
+        "above_control",
+        "nuisance_r2",
+        "above_nuisance",
+        "group_control_r2",
+        "above_group_control",
+        "memorisation_r2",
+        "learned",
+        "above_best",
+        *LAST_COLUMNS,
+    )
+    _score = "r2"
+    _absent = "not_linearly_encoded"
 
     @property
     def targets(self) -> list[str]:
         return self.core.targets
 
     @property
-    def rows(self) -> list[TargetRow]:
-        """The cells, site by site."""
-        return self.core.rows
-
-    @property
-    def notes(self) -> list[str]:
-        """What the reader must know of all of it."""
-        return self.core.notes
-
-    @property
     def predictions(self) -> torch.Tensor | None:
         """Held-out predictions [sites, targets, n] in the targets' units, if they were kept."""
         return self.core.predictions
-
-    def at(self, site: str, target: str) -> TargetRow:
-        """Return one cell."""
-        return self.core.at(site, target)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """A row a site and target; an interval is three columns: x, x_low, x_high."""
-        import pandas as pd
-
-        return pd.DataFrame.from_records(records_of(self.core.rows, "target", _COLUMNS))
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """A row a target: best site, p over the sites, q over the targets, bound of absence."""
-        import pandas as pd
-
-        names = [
-            "best_site", "best_r2", "p_max_t", "q", "encoded_sites", "upper", "not_linearly_encoded",
-        ]  # fmt: skip
-        return pd.DataFrame.from_records(
-            [
-                {"target": s.target_name, **{name: getattr(s, name) for name in names}}
-                for s in self.core.summary
-            ]
-        )
-
-    def plot(
-        self, value: str = "r2", *, ax: Axes | None = None, annotate: bool | None = None
-    ) -> Axes:
-        """Draw a heat map sites x targets of a column of `table`; a dot marks encoded cells."""
-        from tierod.probe.plots import heat_map
-
-        return heat_map(self, value, ax=ax, annotate=annotate)
-
-    def __repr__(self) -> str:
-        return repr(self.core)
 
 
 def evaluate_targets(

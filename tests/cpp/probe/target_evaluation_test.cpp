@@ -1,5 +1,7 @@
 #include "tierod/probe/target_evaluation.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -50,6 +52,27 @@ const EvaluationOptions kQuick{.folds = 4,
                                .memorisation = false,
                                .permutations = 99,
                                .keep_scores = true};
+
+TEST(TargetEvaluation, SeesNoAbsenceInAPerfectCorrelation) {
+  const std::vector<double> values = [] {
+    std::vector<double> out;
+    for (std::int64_t i = 0; i < kAll; ++i) out.push_back(i % 2 == 0 ? 2 : -2);
+    return out;
+  }();
+  std::vector<std::int64_t> scenes;
+  for (std::int64_t i = 0; i < kAll; ++i) scenes.push_back(i / 6);
+  ProbeDataset data(scenes);
+  data.add_site("a", at::tensor(values, at::kDouble).unsqueeze(1) / 2);
+  data.add_target("speed", values);
+  EvaluationOptions options = kQuick;
+  options.least_units = 4;
+  const TargetEvaluation found = evaluate_targets(data, TwiceFirstColumn(), options);
+  const TargetRow& row = found.at("a", "speed");
+  ASSERT_EQ(row.pearson.estimate, 1);  // exactly, where Fisher's scale is infinite
+  EXPECT_EQ(row.upper, 1);
+  EXPECT_EQ(row.equivalence_p, 1);
+  EXPECT_FALSE(found.summary[0].not_linearly_encoded);
+}
 
 TEST(TargetEvaluation, TakesRegressionsFromOutside) {
   std::vector<double> y;
