@@ -95,16 +95,20 @@ struct Batches::Impl {
     return result;
   }
 
-  // Read a window while the one before is used: first all of it is asked for, so that the disk has
-  // work, then it is checked, which also maps its pages.
+  // Read a window while the one before is used. The window after it is asked for first, so that the
+  // disk has work while this one is mapped and checked.
   void read_ahead(std::int64_t first_block) {
+    const auto ask = [](const internal::Snapshot& store, const auto& of, const auto& where) {
+      for (const auto& [begin, end] : where) {
+        for (const auto& ref : of) internal::will_need(store, ref, begin, end, kWhere);
+      }
+    };
+    if (first_block == 0) ask(*snapshot, sites, runs(0));
     ahead = std::async(std::launch::async,
-                       [snapshot = snapshot, sites = sites, runs = runs(first_block)] {
-                         for (const auto& [begin, end] : runs) {
-                           for (const auto& ref : sites)
-                             internal::will_need(*snapshot, ref, begin, end, kWhere);
-                         }
-                         for (const auto& [begin, end] : runs) {
+                       [ask, snapshot = snapshot, sites = sites, now = runs(first_block),
+                        next = runs(first_block + options.window_blocks)] {
+                         ask(*snapshot, sites, next);
+                         for (const auto& [begin, end] : now) {
                            for (const auto& ref : sites)
                              internal::touch_rows(*snapshot, ref, begin, end, kWhere);
                          }

@@ -45,6 +45,8 @@ class ShardView {
   void check(const char* where, const Column& column, std::size_t chunk) const;
   /// Ask the kernel to read rows [begin, end) ahead.
   void will_need(const Column& column, std::int64_t begin, std::int64_t end) const noexcept;
+  /// Map the pages of rows [begin, end), waiting for the disk.
+  void map_pages(const Column& column, std::int64_t begin, std::int64_t end) const noexcept;
 
   const Seal& seal() const noexcept { return seal_; }
   const Mapping& file() const noexcept { return file_; }

@@ -194,17 +194,14 @@ void will_need(const Snapshot& snapshot, const SiteRef& ref, std::int64_t begin,
 
 void touch_rows(const Snapshot& snapshot, const SiteRef& ref, std::int64_t begin, std::int64_t end,
                 const char* where) {
-  constexpr std::int64_t kPage = 4096;
   each_shard(snapshot, ref.stream, begin, end, where,
              [&](const ShardView& view, std::int64_t first, std::int64_t count) {
                const ShardView::Column& column = view.site(ref.stream, ref.number);
                while (count > 0) {
                  const std::int64_t part =
                      std::min(count, column.chunk_rows - (first & (column.chunk_rows - 1)));
-                 const std::byte* row = view.row(where, column, first);  // checks the chunk
-                 for (std::int64_t at = 0; at < part * column.row_bytes; at += kPage) {
-                   static_cast<void>(*static_cast<const volatile std::byte*>(row + at));
-                 }
+                 view.map_pages(column, first, first + part);
+                 static_cast<void>(view.row(where, column, first));  // checks the chunk
                  first += part;
                  count -= part;
                }
