@@ -1,13 +1,14 @@
-# Every file or subfolder of examples/cpp is one program; tiny_transformer is the small C++ model that
+# Every file or subfolder of examples/cpp is one program; the files tiny_* are the small C++ model that
 # the examples, tests and benches share.
 set(_examples "${PROJECT_SOURCE_DIR}/examples/cpp")
 file(GLOB _entries CONFIGURE_DEPENDS "${_examples}/*.cpp" "${_examples}/*/*.cpp")
 
-if(EXISTS "${_examples}/tiny_transformer.cpp")
-  add_library(tierod_example_model STATIC "${_examples}/tiny_transformer.cpp")
+file(GLOB _model CONFIGURE_DEPENDS "${_examples}/tiny_*.cpp")
+if(_model)
+  add_library(tierod_example_model STATIC ${_model})
   target_include_directories(tierod_example_model PUBLIC "${_examples}")
   target_link_libraries(tierod_example_model PUBLIC tierod PRIVATE tierod_warnings)
-  list(REMOVE_ITEM _entries "${_examples}/tiny_transformer.cpp")
+  list(REMOVE_ITEM _entries ${_model})
 endif()
 
 if(TIEROD_BUILD_EXAMPLES)

@@ -106,8 +106,12 @@ at::Tensor TinyTransformer::attention(const Layer& layer, const at::Tensor& x,
   return at::matmul(mixed.transpose(1, 2).reshape({rows, tokens, config_.width}), layer.out_weight);
 }
 
-at::Tensor TinyTransformer::run(const at::Tensor& tokens, std::int64_t offset,
-                                KvCache& cache) const {
+at::Tensor TinyTransformer::norm(const at::Tensor& x, const at::Tensor& gain,
+                                 const at::Tensor& bias) const {
+  return at::layer_norm(x, {config_.width}, gain, bias);
+}
+
+at::Tensor TinyTransformer::embed(const at::Tensor& tokens, std::int64_t offset) const {
   if (tokens.dim() != 2 || tokens.scalar_type() != at::kLong || tokens.numel() == 0) {
     throw std::invalid_argument("TinyTransformer: expected long tokens [rows, tokens]");
   }
@@ -115,27 +119,35 @@ at::Tensor TinyTransformer::run(const at::Tensor& tokens, std::int64_t offset,
     throw std::invalid_argument("TinyTransformer: expected at most " +
                                 std::to_string(config_.max_tokens) + " tokens");
   }
-  cache.resize(layers_.size());
-  const auto add = [&](at::Tensor& x, const at::Tensor& y) {
-    x = config_.in_place ? x.add_(y) : at::add(x, y);
+  return at::add(at::embedding(token_weight_, tokens),
+                 position_weight_.narrow(0, offset, tokens.size(1)));
+}
+
+at::Tensor TinyTransformer::block(std::size_t index, at::Tensor x, KeyValue& cache) const {
+  const Layer& layer = layers_[index];
+  const auto add = [&](at::Tensor& to, const at::Tensor& y) {
+    to = config_.in_place ? to.add_(y) : at::add(to, y);
   };
-  const auto norm = [&](const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias) {
-    return at::layer_norm(x, {config_.width}, gain, bias);
-  };
-  at::Tensor x = at::add(at::embedding(token_weight_, tokens),
-                         position_weight_.narrow(0, offset, tokens.size(1)));
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    x = hook_point(std::move(x), layer.resid_pre);
-    add(x, hook_point(attention(layer, norm(x, layer.attn_gain, layer.attn_bias), cache[i]),
-                      layer.attn_out));
-    x = hook_point(std::move(x), layer.resid_mid);
-    const at::Tensor hidden =
-        at::gelu(at::matmul(norm(x, layer.mlp_gain, layer.mlp_bias), layer.up_weight));
-    add(x, hook_point(at::matmul(hidden, layer.down_weight), layer.mlp_out));
-    x = hook_point(std::move(x), layer.resid_post);
-  }
+  x = hook_point(std::move(x), layer.resid_pre);
+  add(x, hook_point(attention(layer, norm(x, layer.attn_gain, layer.attn_bias), cache),
+                    layer.attn_out));
+  x = hook_point(std::move(x), layer.resid_mid);
+  const at::Tensor hidden =
+      at::gelu(at::matmul(norm(x, layer.mlp_gain, layer.mlp_bias), layer.up_weight));
+  add(x, hook_point(at::matmul(hidden, layer.down_weight), layer.mlp_out));
+  return hook_point(std::move(x), layer.resid_post);
+}
+
+at::Tensor TinyTransformer::unembed(const at::Tensor& x) const {
   return at::matmul(norm(x, final_gain_, final_bias_), head_weight_);
+}
+
+at::Tensor TinyTransformer::run(const at::Tensor& tokens, std::int64_t offset,
+                                KvCache& cache) const {
+  at::Tensor x = embed(tokens, offset);
+  cache.resize(layers_.size());
+  for (std::size_t i = 0; i < layers_.size(); ++i) x = block(i, std::move(x), cache[i]);
+  return unembed(x);
 }
 
 at::Tensor TinyTransformer::forward(const at::Tensor& tokens) const {

@@ -47,6 +47,18 @@ class TinyTransformer {
   SiteTable generate_site_table(std::int64_t steps) const;
 
   const TinyTransformerConfig& config() const { return config_; }
+
+  /// Keys and values of earlier tokens, [rows, tokens, heads, head_dim].
+  struct KeyValue {
+    at::Tensor key, value;
+  };
+  /// Return what enters the first block: [rows, tokens, width] of tokens at offset, offset + 1, ...
+  at::Tensor embed(const at::Tensor& tokens, std::int64_t offset = 0) const;
+  /// Run block `index` on x [rows, tokens, width], whose tokens follow those of `cache`, which then
+  /// holds theirs as well.
+  at::Tensor block(std::size_t index, at::Tensor x, KeyValue& cache) const;
+  /// Return logits of what leaves the last block.
+  at::Tensor unembed(const at::Tensor& x) const;
   /// Return every weight, for example to ask for gradients.
   std::vector<at::Tensor> weights() const;
 
@@ -57,12 +69,10 @@ class TinyTransformer {
     at::Tensor attn_gain, attn_bias, mlp_gain, mlp_bias;
   };
   /// Keys and values of one layer: [rows, tokens, heads, head_dim].
-  struct KeyValue {
-    at::Tensor key, value;
-  };
   using KvCache = std::vector<KeyValue>;
 
   at::Tensor run(const at::Tensor& tokens, std::int64_t offset, KvCache& cache) const;
+  at::Tensor norm(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias) const;
   at::Tensor attention(const Layer& layer, const at::Tensor& x, KeyValue& cache) const;
   SiteTable declare(const std::vector<FireCount>& fires) const;
 

@@ -50,6 +50,9 @@ class PyBlockModel : public vla::BlockModel, public py::trampoline_self_life_sup
   at::Tensor finish(const at::Tensor& hidden) override {
     PYBIND11_OVERRIDE_PURE(at::Tensor, vla::BlockModel, finish, hidden);
   }
+  at::Tensor finish_columns(const at::Tensor& hidden, const Ids& columns) override {
+    PYBIND11_OVERRIDE(at::Tensor, vla::BlockModel, finish_columns, hidden, columns);
+  }
 };
 
 class PySceneSource : public vla::SceneSource, public py::trampoline_self_life_support {
@@ -337,7 +340,10 @@ void bind_models(py::module_& m) {
       .def("positions", &vla::BlockModel::positions, py::arg("batch"))
       .def("embed", &vla::BlockModel::embed, py::arg("batch"))
       .def("block", &vla::BlockModel::block, py::arg("index"), py::arg("input"))
-      .def("finish", &vla::BlockModel::finish, py::arg("hidden"));
+      .def("finish", &vla::BlockModel::finish, py::arg("hidden"))
+      .def("finish_columns", &vla::BlockModel::finish_columns, py::arg("hidden"),
+           py::arg("columns"),
+           "Return the outputs `columns` alone; worth writing where there are many.");
 }
 
 void bind_scenes(py::module_& m) {

@@ -78,6 +78,7 @@ void bind_resampling(py::module_& m);
 void bind_probe(py::module_& m);
 void bind_evaluation(py::module_& m);
 void bind_targets(py::module_& m);
+void bind_patch(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
 void bind_store(py::module_& m);

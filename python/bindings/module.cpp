@@ -15,4 +15,5 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_cot(m);
   tierod::bindings::bind_zoo(m);
   tierod::bindings::bind_targets(m);
+  tierod::bindings::bind_patch(m);
 }

@@ -16,7 +16,7 @@ if _sys.getdlopenflags() & _os.RTLD_GLOBAL:
 
 import torch as _torch
 
-from tierod import _core, probe, stats, vla, zoo
+from tierod import _core, patch, probe, stats, vla, zoo
 from tierod._core import (
     Activation,
     BranchScope,
@@ -86,6 +86,7 @@ __all__ = [
     "instrument",
     "method_site",
     "module_site",
+    "patch",
     "probe",
     "run_completed",
     "run_started",

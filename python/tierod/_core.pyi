@@ -79,6 +79,7 @@ __all__: list[str] = [
     "MaxT",
     "MeanDifferenceFitter",
     "MergeReport",
+    "Metric",
     "MlpFitter",
     "MlpModel",
     "MlpOptions",
@@ -137,6 +138,8 @@ __all__: list[str] = [
     "Stratification",
     "StreamSpec",
     "Suspend",
+    "SweepPlan",
+    "SweepStrategy",
     "TargetEvaluation",
     "TargetRow",
     "TargetSummary",
@@ -201,6 +204,7 @@ __all__: list[str] = [
     "law_actions",
     "least_lane_margin",
     "least_time_to_collision",
+    "logit_difference",
     "max_t",
     "mean_acceleration",
     "mean_curvature",
@@ -3021,6 +3025,14 @@ class BlockModel:
     def blocks(self) -> int: ...
     def embed(self, batch: Batch) -> torch.Tensor: ...
     def finish(self, hidden: torch.Tensor) -> torch.Tensor: ...
+    def finish_columns(
+        self,
+        hidden: torch.Tensor,
+        columns: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> torch.Tensor:
+        """
+        Return the outputs `columns` alone; worth writing where there are many.
+        """
     def positions(self, batch: Batch) -> int: ...
 
 class UnicycleActions:
@@ -3387,6 +3399,189 @@ class MomentsValidation:
         d' [K, P, C].
         """
 
+class Metric:
+    """
+    Turns outputs [rows, tokens, columns] into one number a row: value(outputs) -> [rows].
+
+    It reads the last `tokens` positions, and the outputs `columns` (empty: all); a sweep computes no others.
+    """
+    def __call__(self, outputs: torch.Tensor) -> torch.Tensor: ...
+    def __init__(
+        self,
+        value: collections.abc.Callable[..., typing.Any],
+        tokens: typing.SupportsInt | typing.SupportsIndex = 1,
+        columns: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+        name: str = "metric",
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def columns(self) -> list[int]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+
+class SweepStrategy:
+    """
+    How a sweep computes its cells.
+
+    Members:
+
+      automatic
+
+      naive
+
+      batched
+
+      restart
+
+      suffix
+    """
+
+    __members__: typing.ClassVar[dict[str, SweepStrategy]]
+    automatic: typing.ClassVar[SweepStrategy]
+    batched: typing.ClassVar[SweepStrategy]
+    naive: typing.ClassVar[SweepStrategy]
+    restart: typing.ClassVar[SweepStrategy]
+    suffix: typing.ClassVar[SweepStrategy]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class SweepPlan:
+    """
+    What a sweep will do.
+    """
+    def __init__(
+        self,
+        strategy: SweepStrategy,
+        why: str,
+        cells: typing.SupportsInt | typing.SupportsIndex,
+        rows_at_once: typing.SupportsInt | typing.SupportsIndex,
+        predicted_peak: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def block_calls(self) -> int:
+        """
+        Of all cells; base and source runs come on top.
+        """
+    @property
+    def block_tokens(self) -> int:
+        """
+        Rows x positions through a block, summed over the calls.
+        """
+    @property
+    def cells(self) -> int: ...
+    @property
+    def predicted_peak(self) -> int:
+        """
+        Bytes.
+        """
+    @property
+    def rows_at_once(self) -> int:
+        """
+        Of the largest call.
+        """
+    @property
+    def strategy(self) -> SweepStrategy: ...
+    @property
+    def why(self) -> str: ...
+
+class _SweepResult:
+    """
+    The metric of every cell.
+    """
+
+    base: torch.Tensor
+    complete: bool
+    metric: str
+    plan: SweepPlan
+    source: torch.Tensor
+    values: torch.Tensor
+    def __init__(self) -> None: ...
+    @property
+    def layers(self) -> list[int]: ...
+    @layers.setter
+    def layers(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @notes.setter
+    def notes(self, arg0: collections.abc.Sequence[str]) -> None: ...
+    @property
+    def peak_bytes(self) -> int: ...
+    @peak_bytes.setter
+    def peak_bytes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def recheck_difference(self) -> float: ...
+    @recheck_difference.setter
+    def recheck_difference(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def rechecked(self) -> int: ...
+    @rechecked.setter
+    def rechecked(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def resumed(self) -> int: ...
+    @resumed.setter
+    def resumed(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def sources(self) -> list[str]: ...
+    @sources.setter
+    def sources(self, arg0: collections.abc.Sequence[str]) -> None: ...
+    @property
+    def spans(self) -> list[Span]: ...
+    @spans.setter
+    def spans(self, arg0: collections.abc.Sequence[Span]) -> None: ...
+
+class _MemoryMeter:
+    """
+    What tensors allocate on this thread.
+    """
+    def __init__(self) -> None: ...
+    @property
+    def current(self) -> int: ...
+    @property
+    def peak(self) -> int: ...
+
+class _PatchSource:
+    def __init__(self, name: str, batch: Batch | None, residuals: torch.Tensor | None) -> None: ...
+
+class _SweepRequest:
+    def __init__(
+        self,
+        base: Batch,
+        sources: collections.abc.Sequence[_PatchSource],
+        metric: Metric,
+        layers: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        spans: collections.abc.Sequence[Span],
+        differing: collections.abc.Sequence[Span] | None,
+    ) -> None: ...
+
+class _SweepOptions:
+    def __init__(
+        self,
+        strategy: SweepStrategy,
+        memory_limit: typing.SupportsInt | typing.SupportsIndex,
+        recheck: typing.SupportsInt | typing.SupportsIndex,
+        tolerance: typing.SupportsFloat | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        file: str,
+        progress: typing.Any,
+    ) -> None: ...
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -3438,6 +3633,7 @@ def _export_numpy(
 def _plan_sample(
     dataset: ProbeDataset, site: str, concept_name: str, splits: Splits | None
 ) -> SamplePlan: ...
+def _plan_sweep(model: BlockModel, request: _SweepRequest, options: _SweepOptions) -> SweepPlan: ...
 def _residual_direction(
     dataset: ProbeDataset,
     site: str,
@@ -3452,6 +3648,7 @@ def _residual_direction(
     seed: typing.SupportsInt | typing.SupportsIndex,
 ) -> ResidualFits: ...
 def _set_labels(arg0: str, arg1: str, arg2: torch.Tensor, arg3: torch.Tensor, arg4: str) -> int: ...
+def _sweep(model: BlockModel, request: _SweepRequest, options: _SweepOptions) -> _SweepResult: ...
 def auprc(
     scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
@@ -3863,6 +4060,16 @@ def least_time_to_collision(
 ) -> torch.Tensor:
     """
     Return the least time to collision, s.
+    """
+
+def logit_difference(
+    right: typing.SupportsInt | typing.SupportsIndex,
+    wrong: typing.SupportsInt | typing.SupportsIndex,
+) -> Metric:
+    """
+    Return the metric logit `right` - logit `wrong` at the last position (Wang et al. 2022, 2211.00593).
+
+    Raises InvalidArgument if they are the same or negative.
     """
 
 def max_t(

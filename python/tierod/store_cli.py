@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
 
+from tierod.progress import progress_bar
+
 FINISHED, DIFFERENCE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 4
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _store = click.argument("store", type=click.Path(file_okay=False))
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int, str], bool]]:
-    """Show a bar on stderr; the function it gives is called as work goes on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(what, total=None)
-
-        def step(done: int, total: int, _what: str) -> bool:
-            bar.update(task, completed=done, total=total)
-            return True
-
-        yield step
 
 
 @contextmanager
@@ -129,7 +106,7 @@ def verify(store: str, as_json: bool) -> None:
     """Check every checksum, count and value; exit with 1 if something is wrong."""
     from tierod.store import verify_store
 
-    with _errors(), _progress("verify") as progress:
+    with _errors(), progress_bar("verify") as progress:
         got = verify_store(store, progress)
     result = {
         "ok": got.ok,
@@ -156,7 +133,7 @@ def recover(store: str, as_json: bool) -> None:
     """Bring a store in order after a crash, and say how many rows were lost."""
     from tierod.store import recover_store
 
-    with _errors(), _progress("recover") as progress:
+    with _errors(), progress_bar("recover") as progress:
         got = recover_store(store, progress)
     result = {
         "shards_kept": got.shards_kept,
@@ -182,7 +159,7 @@ def merge(sources: tuple[str, ...], target: str, reference: bool, as_json: bool)
     """Make one store TARGET of several, without copying a shard."""
     from tierod.store import merge_stores
 
-    with _errors(), _progress("merge") as progress:
+    with _errors(), progress_bar("merge") as progress:
         got = merge_stores(sources, target, reference=reference, progress=progress)
     result = {
         "shards": got.shards,
@@ -207,7 +184,7 @@ def export(
     """Write NumPy files below TARGET: <stream>/<site>.npy and <stream>/rows/<column>.npy."""
     from tierod.store import export_numpy
 
-    with _errors(), _progress("export") as progress:
+    with _errors(), progress_bar("export") as progress:
         files = export_numpy(
             store, target, streams=streams or None, sites=sites or None, progress=progress
         )

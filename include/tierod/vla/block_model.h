@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "tierod/export.h"
 #include "tierod/vla/batch.h"
@@ -53,6 +54,10 @@ class TIEROD_API BlockModel {
   /// Turn the residual stream [rows, tokens, width] after the last block into the model's outputs
   /// [rows, tokens, outputs] at the same positions.
   virtual at::Tensor finish(const at::Tensor& hidden) = 0;
+  /// Return the outputs `columns` alone, in that order: [rows, tokens, columns]. Worth writing where
+  /// there are many, as of a vocabulary; otherwise `finish` is called and the rest dropped.
+  virtual at::Tensor finish_columns(const at::Tensor& hidden,
+                                    const std::vector<std::int64_t>& columns);
 };
 
 }  // namespace tierod::vla

@@ -12,8 +12,7 @@ from tierod import _core
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tierod.probe.evaluation import Evaluation
-    from tierod.probe.targets import TargetEvaluation
+    from tierod.probe.tables import EvaluationTable
 
 _LABELS = {
     "auroc": "AUROC, held out",
@@ -49,7 +48,7 @@ def short_names(sites: list[str]) -> tuple[list[str], str]:
 
 
 def heat_map(
-    evaluation: Evaluation | TargetEvaluation,
+    evaluation: EvaluationTable[Any],
     value: str,
     *,
     ax: Axes | None = None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tierod import _core
 
@@ -26,15 +27,36 @@ LAST_COLUMNS = (
 )
 
 
+class _Core(Protocol[Row]):
+    """What the C++ tables have in common."""
+
+    @property
+    def probe(self) -> str: ...
+    @property
+    def sites(self) -> list[str]: ...
+    @property
+    def rows(self) -> list[Row]: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def summary(self) -> Sequence[Any]: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def level(self) -> str: ...
+    def at(self, site: str, column: str, /) -> Row: ...
+
+
 class EvaluationTable(Generic[Row]):
     """A cell a site and a column, which is a concept or a target."""
 
+    core: _Core[Row]
     _key: ClassVar[str]  # what a column is
     _columns: ClassVar[tuple[str, ...]]  # of `table`, beside the site and the key
     _score: ClassVar[str]  # what "best" goes by
     _absent: ClassVar[str]  # what is claimed of a column whose `upper` is below the margin
 
-    def __init__(self, core: Any) -> None:
+    def __init__(self, core: _Core[Row]) -> None:
         self.core = core
 
     @property
@@ -69,7 +91,8 @@ class EvaluationTable(Generic[Row]):
         import pandas as pd
 
         records = []
-        for cell in self.core.rows:
+        cells: Sequence[Any] = self.core.rows
+        for cell in cells:
             record: dict[str, Any] = {
                 "site": cell.site,
                 self._key: getattr(cell, f"{self._key}_name"),

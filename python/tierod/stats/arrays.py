@@ -86,11 +86,11 @@ def _checked(array: npt.NDArray[Any], ndim: int, where: str, name: str) -> npt.N
     return array
 
 
-def choice(kind: Any, value: str, where: str, name: str) -> Any:
+def choice(kind: Any, value: str, where: str, name: str, room: str = "stats") -> Any:
     """Return the member of a C++ enumeration called `value`."""
     members = kind.__members__
     if value not in members:
         raise _core.InvalidArgument(
-            f"[stats.{where}] expected {name} as one of {', '.join(members)}, got {value!r}"
+            f"[{room}.{where}] expected {name} as one of {', '.join(members)}, got {value!r}"
         )
     return members[value]
