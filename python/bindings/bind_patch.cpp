@@ -135,18 +135,19 @@ void bind_patch(py::module_& m) {
            py::arg("layers"), py::arg("spans"), py::arg("differing"));
   py::class_<SweepOptions>(m, "_SweepOptions")
       .def(py::init([](SweepStrategy strategy, std::int64_t memory_limit, std::int64_t recheck,
-                       double tolerance, std::uint64_t seed, std::string file,
+                       double tolerance, std::uint64_t seed, double call_cost, std::string file,
                        const py::object& progress) {
              return SweepOptions{.strategy = strategy,
                                  .memory_limit = memory_limit,
                                  .recheck = recheck,
                                  .tolerance = tolerance,
                                  .seed = seed,
+                                 .call_cost = call_cost,
                                  .file = std::move(file),
                                  .progress = progress_of(progress)};
            }),
            py::arg("strategy"), py::arg("memory_limit"), py::arg("recheck"), py::arg("tolerance"),
-           py::arg("seed"), py::arg("file"), py::arg("progress"));
+           py::arg("seed"), py::arg("call_cost"), py::arg("file"), py::arg("progress"));
   m.def("_plan_sweep", &patch::plan_sweep, py::arg("model"), py::arg("request"), py::arg("options"),
         py::call_guard<py::gil_scoped_release>());
   m.def("_sweep", &patch::sweep, py::arg("model"), py::arg("request"), py::arg("options"),

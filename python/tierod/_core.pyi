@@ -3578,6 +3578,7 @@ class _SweepOptions:
         recheck: typing.SupportsInt | typing.SupportsIndex,
         tolerance: typing.SupportsFloat | typing.SupportsIndex,
         seed: typing.SupportsInt | typing.SupportsIndex,
+        call_cost: typing.SupportsFloat | typing.SupportsIndex,
         file: str,
         progress: typing.Any,
     ) -> None: ...

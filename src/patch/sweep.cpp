@@ -102,14 +102,15 @@ class Runner {
                  kNaN, at::kDouble);
     out_.base = at::full({task_.rows}, kNaN, at::kDouble);
     out_.source = at::full({task_.rows, sources}, kNaN, at::kDouble);
-    const std::vector<SweepUnit> units =
-        internal::make_units(task_, memory_, plan_.strategy, options_.memory_limit);
+    SweepOptions planned = options_;
+    planned.strategy = plan_.strategy;
+    const std::vector<SweepUnit> units = internal::make_units(task_, memory_, planned);
     std::optional<internal::SweepFile> file;
     for (std::int64_t row = 0; row < task_.rows && out_.complete; ++row) {
       const RowState state = start(row);
       if (row == 0) {
         check_metric(state);
-        file.emplace(options_.file, question(state), out_.values);
+        file.emplace(options_.file, options_.file.empty() ? "" : question(state), out_.values);
         out_.resumed = file->load();
       }
       try {

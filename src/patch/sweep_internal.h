@@ -66,9 +66,9 @@ patch::SweepPlan make_plan(const SweepTask& task, const SweepMemory& memory,
 /// Return how many rows of `tokens` positions fit at once beside what is held.
 std::int64_t rows_that_fit(const SweepTask& task, const SweepMemory& memory,
                            patch::SweepStrategy strategy, std::int64_t tokens, std::int64_t limit);
-/// Split the cells of one row into units that fit.
+/// Split the cells of one row into units that fit. `options.strategy` is the one that was planned.
 std::vector<SweepUnit> make_units(const SweepTask& task, const SweepMemory& memory,
-                                  patch::SweepStrategy strategy, std::int64_t limit);
+                                  const patch::SweepOptions& options);
 
 /// Keep what is done in a file: of another question it refuses.
 class SweepFile {

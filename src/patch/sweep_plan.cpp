@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "core/tensor_internal.h"
@@ -44,6 +45,29 @@ double row_bytes(const SweepTask& task, const SweepMemory& memory, std::int64_t 
 
 std::int64_t fixed_bytes(const SweepMemory& memory) {
   return std::max(memory.block_fixed, memory.finish_fixed);
+}
+
+// From which position on the cells are computed that patch from a given one on. A first position
+// joins an earlier one as long as the positions that its cells then compute in vain cost less than
+// calls of its own.
+std::map<std::int64_t, std::int64_t> shared_begins(const SweepTask& task,
+                                                   const patch::SweepOptions& options) {
+  const auto width = static_cast<double>(task.embedded.size(2));
+  const double call = std::isnan(options.call_cost) ? 250000 / (width * width) : options.call_cost;
+  double depth = 0;  // blocks that the cells of one span and source pass
+  for (const std::int64_t layer : task.layers) depth += static_cast<double>(task.blocks - layer);
+  const auto calls = static_cast<double>(task.blocks - task.layers.front());
+  std::map<std::int64_t, std::int64_t> spans_at;
+  for (const Span& span : task.spans) ++spans_at[span.begin];
+  std::map<std::int64_t, std::int64_t> shared;
+  std::int64_t first = 0;
+  for (const auto& [begin, spans] : spans_at) {
+    const double cells = static_cast<double>(spans * length(task.sources.size()));
+    const double in_vain = static_cast<double>(begin - first) * depth * cells;
+    if (shared.empty() || in_vain > call * calls) first = begin;
+    shared[begin] = first;
+  }
+  return shared;
 }
 
 }  // namespace
@@ -105,14 +129,17 @@ std::int64_t rows_that_fit(const SweepTask& task, const SweepMemory& memory, Swe
 }
 
 std::vector<SweepUnit> make_units(const SweepTask& task, const SweepMemory& memory,
-                                  SweepStrategy strategy, std::int64_t limit) {
+                                  const patch::SweepOptions& options) {
+  const SweepStrategy strategy = options.strategy;
+  const std::map<std::int64_t, std::int64_t> shared = shared_begins(task, options);
   // Rows of one call share the first position that they compute, and the block they enter at
   // unless they may enter one after the other.
   std::map<std::pair<std::int64_t, std::int64_t>, std::vector<SweepCell>> groups;
   for (std::int64_t l = 0; l < length(task.layers.size()); ++l) {
     for (std::int64_t p = 0; p < length(task.spans.size()); ++p) {
-      const std::int64_t begin =
-          strategy == SweepStrategy::suffix ? task.spans[static_cast<std::size_t>(p)].begin : 0;
+      const std::int64_t begin = strategy == SweepStrategy::suffix
+                                     ? shared.at(task.spans[static_cast<std::size_t>(p)].begin)
+                                     : 0;
       for (std::int64_t s = 0; s < length(task.sources.size()); ++s) {
         groups[{begin, strategy == SweepStrategy::suffix ? 0 : l}].push_back({s, l, p});
       }
@@ -122,7 +149,9 @@ std::vector<SweepUnit> make_units(const SweepTask& task, const SweepMemory& memo
   for (const auto& [key, cells] : groups) {
     const std::int64_t tokens = task.positions - key.first;
     const std::int64_t fit =
-        strategy == SweepStrategy::naive ? 1 : rows_that_fit(task, memory, strategy, tokens, limit);
+        strategy == SweepStrategy::naive
+            ? 1
+            : rows_that_fit(task, memory, strategy, tokens, options.memory_limit);
     const auto size = static_cast<std::size_t>(std::max<std::int64_t>(fit, 1));
     // equal parts: a small rest would waste a call
     const std::size_t parts = (cells.size() + size - 1) / size;
@@ -138,6 +167,10 @@ std::vector<SweepUnit> make_units(const SweepTask& task, const SweepMemory& memo
 
 SweepPlan make_plan(const SweepTask& task, const SweepMemory& memory,
                     const patch::SweepOptions& options) {
+  if (options.call_cost < 0) {
+    throw InvalidArgument(
+        cat("[", kSweep, "] expected call_cost >= 0 or NaN, got ", options.call_cost));
+  }
   SweepPlan plan{.cells = task.cells() * task.rows};
   const auto fits = [&](SweepStrategy strategy) {
     return rows_that_fit(task, memory, strategy, task.positions, options.memory_limit) > 0;
@@ -174,7 +207,9 @@ SweepPlan make_plan(const SweepTask& task, const SweepMemory& memory,
                               "; raise it, shorten the inputs, or take fewer sources"));
   }
   double peak = 0;
-  for (const SweepUnit& unit : make_units(task, memory, plan.strategy, options.memory_limit)) {
+  patch::SweepOptions planned = options;
+  planned.strategy = plan.strategy;
+  for (const SweepUnit& unit : make_units(task, memory, planned)) {
     const std::int64_t tokens = task.positions - unit.begin, rows = length(unit.cells.size());
     plan.rows_at_once = std::max(plan.rows_at_once, rows);
     const std::int64_t first = from_the_patch_on(plan.strategy)

@@ -53,6 +53,9 @@ class Shape:
 SHAPES = {
     "48x16": Shape(layers=48, width=16, heads=2, mlp=32, vocab=64, tokens=64),
     "12x512": Shape(layers=12, width=512, heads=8, mlp=2048, vocab=8192, tokens=128),
+    # sweeps: row 0 is the base, row 1 the source
+    "sweep_4x128": Shape(layers=4, width=128, heads=4, mlp=512, vocab=1024, tokens=32, batch=2),
+    "sweep_12x512": Shape(layers=12, width=512, heads=8, mlp=2048, vocab=8192, tokens=64, batch=2),
 }
 
 

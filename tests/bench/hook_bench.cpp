@@ -18,8 +18,6 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/core/InferenceMode.h>
-#include <malloc.h>
-#include <time.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -37,25 +35,14 @@
 #include <utility>
 #include <vector>
 
+#include "bench_worker.h"
 #include "tierod/hook/hook_point.h"
 #include "tierod/hook/session.h"
 
 namespace {
 
 using at::Tensor;
-
-double clock_s(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-/// Keep the compiler from moving or merging what stands on either side.
-inline void fence() { asm volatile("" ::: "memory"); }
-
-struct Sizes {
-  std::int64_t layers, width, heads, mlp, vocab, tokens, batch;
-};
+using bench::fence;
 
 /// x w + b. Where PyTorch has MKL, a large w is brought into the order that MKL's product reads
 /// once, for inputs of `rows` rows, as torch.compile does with frozen weights.
@@ -112,29 +99,10 @@ struct Output {
 class Model {
  public:
   Model(const std::string& folder, const std::string& shape) {
-    std::ifstream text(folder + "/" + shape + ".txt");
-    std::ifstream data(folder + "/" + shape + ".f32", std::ios::binary);
-    Sizes& s = sizes_;
-    text >> s.layers >> s.width >> s.heads >> s.mlp >> s.vocab >> s.tokens >> s.batch;
-    std::map<std::string, Tensor> weights;
-    std::string row;
-    std::getline(text, row);
-    while (std::getline(text, row)) {
-      std::istringstream words(row);
-      std::string name;
-      words >> name;
-      std::vector<std::int64_t> size;
-      for (std::int64_t n = 0; words >> n;) size.push_back(n);
-      Tensor value = at::empty(size, at::kFloat);
-      data.read(static_cast<char*>(value.data_ptr()), static_cast<std::streamsize>(value.nbytes()));
-      weights[name] = value;
-    }
-    tokens_ = at::empty({s.batch, s.tokens}, at::kLong);
-    std::ifstream(folder + "/" + shape + ".tokens", std::ios::binary)
-        .read(static_cast<char*>(tokens_.data_ptr()),
-              static_cast<std::streamsize>(tokens_.nbytes()));
-    if (!text.eof() || !data) throw std::runtime_error("cannot read the data of " + shape);
-
+    const bench::Weights weights(folder, shape);
+    sizes_ = weights.sizes;
+    tokens_ = weights.tokens;
+    const bench::Sizes& s = sizes_;
     const auto linear = [&](const std::string& key) {
       return Linear(weights.at(key + ".w"), weights.at(key + ".b"), s.batch * s.tokens);
     };
@@ -158,7 +126,7 @@ class Model {
   /// Run the model; `at_block(x, site)` stands where a block's output goes into the next.
   template <typename AtBlock>
   Tensor forward(AtBlock&& at_block) const {
-    const Sizes& s = sizes_;
+    const bench::Sizes& s = sizes_;
     const std::int64_t rows = s.batch * s.tokens;
     Tensor x = at::embedding(wte_, tokens_).add_(wpe_);
     for (const Block& block : blocks_) x = at_block(run(block, x), block.resid_post);
@@ -169,7 +137,7 @@ class Model {
   // In-place adds fall on the product's own fresh tensor, never on the stream that a session may
   // have kept without a copy.
   Tensor run(const Block& block, const Tensor& stream) const {
-    const Sizes& s = sizes_;
+    const bench::Sizes& s = sizes_;
     const std::int64_t rows = s.batch * s.tokens, d = s.width / s.heads, row = 3 * s.width;
     const Tensor x = stream.view({rows, s.width});
     const Tensor qkv = block.qkv(block.ln1(x));
@@ -194,7 +162,7 @@ class Model {
     return gate.mul_(x);
   }
 
-  Sizes sizes_{};
+  bench::Sizes sizes_{};
   Tensor tokens_, wte_, wpe_;
   std::optional<Linear> head_;
   Norm final_;
@@ -229,6 +197,21 @@ class Bench {
     const auto found = contenders_.find(key);
     if (found != contenders_.end()) return found->second;
     return contenders_[key] = make(shape, label);
+  }
+
+  static void check(Contender& contender, const std::string& file) {
+    contender.before();
+    const Output output = contender.run();
+    contender.after();
+    std::ofstream out(file, std::ios::binary);
+    const auto write = [&](const Tensor& x) {
+      const Tensor flat = x.contiguous();
+      out.write(static_cast<const char*>(flat.const_data_ptr()),
+                static_cast<std::streamsize>(flat.nbytes()));
+    };
+    write(output.logits);
+    for (const Tensor& kept : output.captures) write(kept);
+    for (const tierod::Activation& kept : output.cache.entries()) write(kept.tensor);
   }
 
  private:
@@ -467,104 +450,9 @@ class Bench {
   std::vector<Tensor> sources_;
 };
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
-  }
-  return out + '"';
-}
-
-/// Run `count` times; return the CPU and wall seconds of one.
-std::pair<double, double> time_slice(Contender& contender, std::int64_t count) {
-  contender.before();
-  const double wall = clock_s(CLOCK_MONOTONIC);
-  const double cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
-  if (contender.run_many) {
-    contender.run_many(count);
-  } else {
-    for (std::int64_t i = 0; i < count; ++i) contender.run();
-  }
-  const double cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-  const double wall_s = clock_s(CLOCK_MONOTONIC) - wall;
-  contender.after();
-  return {cpu_s / static_cast<double>(count), wall_s / static_cast<double>(count)};
-}
-
-/// Alternate slices of the contenders that `text` lists as "shape/label:count,...".
-std::string run(Bench& bench, const std::string& text, std::int64_t rounds) {
-  std::vector<std::pair<Contender*, std::int64_t>> calls;
-  std::istringstream parts(text);
-  for (std::string part; std::getline(parts, part, ',');) {
-    const auto slash = part.find('/'), colon = part.rfind(':');
-    calls.emplace_back(&bench.get(part.substr(0, slash), part.substr(slash + 1, colon - slash - 1)),
-                       std::stoll(part.substr(colon + 1)));
-  }
-  std::vector<std::string> slices(calls.size());
-  for (std::int64_t round = 0; round < rounds; ++round) {
-    for (std::size_t j = 0; j < calls.size(); ++j) {
-      const std::size_t i = round % 2 == 0 ? j : calls.size() - 1 - j;
-      const auto [cpu, wall] = time_slice(*calls[i].first, calls[i].second);
-      std::ostringstream out;
-      out.precision(9);
-      out << (round > 0 ? ", " : "") << "[" << cpu << ", " << wall << "]";
-      slices[i] += out.str();
-    }
-  }
-  std::string reply = R"({"ok": true, "slices": [)";
-  for (std::size_t i = 0; i < slices.size(); ++i) reply += (i > 0 ? ", [" : "[") + slices[i] + "]";
-  return reply + "]}";
-}
-
-std::string check(Contender& contender, const std::string& file) {
-  contender.before();
-  const Output output = contender.run();
-  contender.after();
-  std::ofstream out(file, std::ios::binary);
-  const auto write = [&](const Tensor& x) {
-    const Tensor flat = x.contiguous();
-    out.write(static_cast<const char*>(flat.const_data_ptr()),
-              static_cast<std::streamsize>(flat.nbytes()));
-  };
-  write(output.logits);
-  for (const Tensor& kept : output.captures) write(kept);
-  for (const tierod::Activation& kept : output.cache.entries()) write(kept.tensor);
-  return R"({"ok": true})";
-}
-
-std::string answer(Bench& bench, const std::string& request) {
-  std::istringstream words(request);
-  std::string verb, first, second, third;
-  words >> verb >> first >> second >> third;
-  try {
-    if (verb == "run") return run(bench, first, std::stoll(second));
-    Contender& contender = bench.get(first, second);
-    if (verb == "check") return check(contender, third);
-    if (verb != "prepare") throw std::runtime_error("unknown request " + verb);
-    time_slice(contender, 1);
-    return R"({"ok": true, "threads": )" + std::to_string(at::get_num_threads()) + "}";
-  } catch (const std::exception& error) {
-    return "{\"error\": " + quoted(error.what()) + "}";
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: tierod_hook_bench <data folder> <threads>\n";
-    return 2;
-  }
-  // A program that runs a model again and again keeps its pages; by default each tensor of a few
-  // hundred KB is mapped and cleared anew.
-  mallopt(M_MMAP_THRESHOLD, 1 << 28);
-  mallopt(M_TRIM_THRESHOLD, 1 << 28);
-  at::set_num_threads(std::stoi(argv[2]));
   const c10::InferenceMode inference;
-  Bench bench(argv[1]);
-  for (std::string request; std::getline(std::cin, request) && request != "quit";) {
-    std::cout << answer(bench, request) << std::endl;
-  }
-  return 0;
+  return bench::serve<Bench>(argc, argv);
 }

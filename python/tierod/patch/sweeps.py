@@ -203,6 +203,7 @@ def sweep(
     recheck: int = 4,
     tolerance: float | None = None,
     seed: int = 0,
+    call_cost: float | None = None,
     file: str | os.PathLike[str] | None = None,
     progress: Progress | bool = True,
 ) -> Sweep:
@@ -227,6 +228,8 @@ def sweep(
         strategy: "automatic" takes the cheapest that fits `memory_limit` bytes.
         recheck: cells that are computed again by "naive".
         tolerance: largest difference of such a cell, as a share of the metric's range; None: by dtype.
+        call_cost: what one call of a block costs beside its arithmetic, in positions; neighbouring positions
+            share calls where that is cheaper. None: by the width.
         file: keeps cells while the sweep runs; the same sweep goes on from it.
         progress: True draws a bar; or called with (cells done, cells, "cells"), where False stops.
 
@@ -274,6 +277,7 @@ def sweep(
                         recheck,
                         float("nan") if tolerance is None else tolerance,
                         seed,
+                        float("nan") if call_cost is None else call_cost,
                         "" if file is None else os.fspath(file),
                         report,
                     ),

@@ -116,15 +116,18 @@ TEST(Sweep, EveryStrategyIsWhatSessionsAroundWholeForwardsGive) {
     const at::Tensor expected = by_session(model, asked, each_position());
     ASSERT_GT(range_of(expected), 0.5);
     for (const SweepStrategy strategy : kAll) {
-      const SweepResult found = sweep(blocks, asked, {.strategy = strategy});
-      EXPECT_EQ(found.plan.strategy, strategy);
-      EXPECT_LE(largest(found.values, expected),
-                (dtype == at::kDouble ? 5e-14 : 5e-6) * range_of(expected))
-          << strategy_name(strategy);
-      const at::Tensor logits = model.forward(asked.base.at("tokens"));
-      EXPECT_NEAR(found.base[1].item<double>(), metric_of(logits, 1), 1e-5);
-      const at::Tensor other = model.forward(asked.sources[1].batch.at("tokens"));
-      EXPECT_NEAR(found.source[1][1].item<double>(), metric_of(other, 1), 1e-5);
+      for (const double call_cost : {0.0, 4.0}) {
+        const SweepResult found =
+            sweep(blocks, asked, {.strategy = strategy, .call_cost = call_cost});
+        EXPECT_EQ(found.plan.strategy, strategy);
+        EXPECT_LE(largest(found.values, expected),
+                  (dtype == at::kDouble ? 5e-14 : 5e-6) * range_of(expected))
+            << strategy_name(strategy);
+        const at::Tensor logits = model.forward(asked.base.at("tokens"));
+        EXPECT_NEAR(found.base[1].item<double>(), metric_of(logits, 1), 1e-5);
+        const at::Tensor other = model.forward(asked.sources[1].batch.at("tokens"));
+        EXPECT_NEAR(found.source[1][1].item<double>(), metric_of(other, 1), 1e-5);
+      }
     }
   }
 }
@@ -137,7 +140,7 @@ TEST(Sweep, PatchesSpansAndChosenLayers) {
   const at::Tensor expected = by_session(model, asked, asked.spans).select(2, 2).unsqueeze(2);
   asked.layers = {2};
   for (const SweepStrategy strategy : kAll) {
-    const SweepResult found = sweep(blocks, asked, {.strategy = strategy});
+    const SweepResult found = sweep(blocks, asked, {.strategy = strategy, .call_cost = 0});
     ASSERT_EQ(found.values.sizes(), (std::vector<std::int64_t>{1, 1, 1, 3}));
     EXPECT_LE(largest(found.values, expected), 1e-13) << strategy_name(strategy);
     // all positions of one layer patched is the source run itself
@@ -182,7 +185,8 @@ TEST(Sweep, MetricsMayReadSeveralPositions) {
                   .value = [](const at::Tensor& y) { return y.select(2, 3).sum(1); },
                   .tokens = 3};
   const SweepResult whole = sweep(blocks, asked, {.strategy = SweepStrategy::naive});
-  const SweepResult suffix = sweep(blocks, asked, {.strategy = SweepStrategy::suffix});
+  const SweepResult suffix =
+      sweep(blocks, asked, {.strategy = SweepStrategy::suffix, .call_cost = 0});
   EXPECT_LE(largest(whole.values, suffix.values), 1e-13);
   const at::Tensor logits = model.forward(asked.base.at("tokens"));
   const double by_hand =
@@ -199,11 +203,16 @@ TEST(Sweep, ComputesOnlyWhatTheStrategySays) {
   EXPECT_EQ(plan_sweep(blocks, request(1), {.strategy = SweepStrategy::naive}).block_tokens, 441);
   EXPECT_EQ(plan_sweep(blocks, request(1), {.strategy = SweepStrategy::batched}).block_tokens, 441);
   EXPECT_EQ(plan_sweep(blocks, request(1), {.strategy = SweepStrategy::restart}).block_tokens, 294);
-  const SweepPlan plan = plan_sweep(blocks, request(1));
+  const SweepPlan plan = plan_sweep(blocks, request(1), {.call_cost = 0});
   EXPECT_EQ(plan.strategy, SweepStrategy::suffix);
   EXPECT_EQ(plan.block_tokens, 168);
   EXPECT_EQ(plan.block_calls, 21);
   EXPECT_EQ(plan.cells, 21);
+  // a position's cells pass 6 blocks in 3 calls: at a cost of 4 they may compute 2 positions more.
+  // Calls begin at 0, 3 and 6, for 3, 3 and 1 positions: 6 x (3 x 7 + 3 x 4 + 1)
+  const SweepPlan joined = plan_sweep(blocks, request(1), {.call_cost = 4});
+  EXPECT_EQ(joined.block_calls, 9);
+  EXPECT_EQ(joined.block_tokens, 204);
 }
 
 /// Count what passes a block.
@@ -238,7 +247,7 @@ TEST(Sweep, DoesWhatItPlans) {
   TinyBlocks blocks(model);
   Counted counted(blocks);
   for (const SweepStrategy strategy : kAll) {
-    const SweepOptions options{.strategy = strategy, .recheck = 0};
+    const SweepOptions options{.strategy = strategy, .recheck = 0, .call_cost = 0};
     const SweepPlan plan = plan_sweep(counted, request(1), options);
     counted.calls = counted.passed = counted.largest = 0;
     sweep(counted, request(1), options);
@@ -295,8 +304,8 @@ TEST(Sweep, FindsABlockThatDoesNotKeepItsWord) {
   TinyBlocks blocks(model);
   Counted counted(blocks);
   counted.spoil = true;
-  const std::string message =
-      message_of<NumericalError>([&] { sweep(counted, request(1), {.recheck = 20}); });
+  const std::string message = message_of<NumericalError>(
+      [&] { sweep(counted, request(1), {.recheck = 20, .call_cost = 0}); });
   EXPECT_NE(message.find("suffix differs from naive by"), std::string::npos) << message;
   EXPECT_NO_THROW(sweep(counted, request(1), {.strategy = SweepStrategy::restart, .recheck = 20}));
 }
@@ -315,9 +324,9 @@ class File {
 TEST(Sweep, GoesOnWhereItWasStopped) {
   const TinyTransformer model = transformer();
   TinyBlocks blocks(model);
-  const SweepResult whole = sweep(blocks, request());
+  const SweepResult whole = sweep(blocks, request(), {.call_cost = 0});
   const File file("sweep_resume.json");
-  SweepOptions options{.file = file.path.string()};
+  SweepOptions options{.call_cost = 0, .file = file.path.string()};
   options.progress = [](std::int64_t done, std::int64_t /*total*/, std::string_view /*what*/) {
     return done < 12;
   };
@@ -364,7 +373,7 @@ TEST(Sweep, KeepsWhatIsDoneWhenTheMetricFails) {
     return out;
   };
   const std::string message = message_of<NumericalError>(
-      [&] { sweep(blocks, asked, {.recheck = 0, .file = file.path.string()}); });
+      [&] { sweep(blocks, asked, {.recheck = 0, .call_cost = 0, .file = file.path.string()}); });
   EXPECT_NE(message.find("expected a finite metric"), std::string::npos) << message;
   EXPECT_NE(message.find("layer "), std::string::npos) << message;
   const SweepResult rest = sweep(blocks, request(1), {.file = file.path.string()});
@@ -420,6 +429,7 @@ TEST(Sweep, RefusesWhatItCannotMean) {
   asked.sources[0].residuals = at::full({kLayers, 1, kTokens, 16}, std::nan(""), at::kDouble);
   refuses(asked, "finite residuals");
   refuses(request(), "recheck >= 0", {.recheck = -1});
+  refuses(request(), "call_cost >= 0", {.call_cost = -1});
   EXPECT_NE(message_of<InvalidArgument>([] { logit_difference(3, 3); }).find("two different"),
             std::string::npos);
 }
