@@ -79,6 +79,7 @@ void bind_probe(py::module_& m);
 void bind_evaluation(py::module_& m);
 void bind_targets(py::module_& m);
 void bind_patch(py::module_& m);
+void bind_paired_run(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
 void bind_store(py::module_& m);

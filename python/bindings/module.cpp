@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_zoo(m);
   tierod::bindings::bind_targets(m);
   tierod::bindings::bind_patch(m);
+  tierod::bindings::bind_paired_run(m);
 }

@@ -35,6 +35,8 @@ __all__: list[str] = [
     "ClassSums",
     "ClusterDesign",
     "ConceptAgreement",
+    "ConceptDirections",
+    "ConceptEffect",
     "ConceptSummary",
     "Conclusion",
     "ControlFunctional",
@@ -46,6 +48,8 @@ __all__: list[str] = [
     "CrossMoments",
     "CrossValidation",
     "Direction",
+    "DirectionEdit",
+    "EditRows",
     "Equivalence",
     "Eraser",
     "ErasureCheck",
@@ -94,6 +98,7 @@ __all__: list[str] = [
     "NumericalError",
     "OracleEraser",
     "OutOfRange",
+    "Over",
     "ParsedCot",
     "ParserAgreement",
     "PermutationOptions",
@@ -149,6 +154,7 @@ __all__: list[str] = [
     "TrendMethod",
     "UnicycleActions",
     "VerifyReport",
+    "Words",
     "WritePattern",
     "WriterStats",
     "auprc",
@@ -3583,6 +3589,224 @@ class _SweepOptions:
         progress: typing.Any,
     ) -> None: ...
 
+class EditRows:
+    """
+    Of which scenes the rows of a batch are.
+    """
+    @property
+    def numbers(self) -> list[int]:
+        """
+        Its place among the scenes of the run, of each row.
+        """
+    @property
+    def scenes(self) -> list[int]:
+        """
+        Id of the scene of each row.
+        """
+
+class _Edit:
+    def __init__(self) -> None: ...
+    def name(self) -> str: ...
+
+class Over:
+    """
+    What a direction is a direction of.
+
+    Members:
+
+      each
+
+      pooled
+
+      concatenated
+    """
+
+    __members__: typing.ClassVar[dict[str, Over]]
+    concatenated: typing.ClassVar[Over]
+    each: typing.ClassVar[Over]
+    pooled: typing.ClassVar[Over]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class Words:
+    """
+    What an edited run says.
+
+    Members:
+
+      held
+
+      regenerated
+    """
+
+    __members__: typing.ClassVar[dict[str, Words]]
+    held: typing.ClassVar[Words]
+    regenerated: typing.ClassVar[Words]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class _DirectionPlace:
+    def __init__(self, site: str, direction: Direction, selection: str, over: Over) -> None: ...
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def over(self) -> Over: ...
+    @property
+    def site(self) -> str: ...
+
+class DirectionEdit(_Edit):
+    """
+    Moves activations along directions, all places in the same run.
+    """
+    @staticmethod
+    def _ablate(places: collections.abc.Sequence[_DirectionPlace]) -> DirectionEdit: ...
+    @staticmethod
+    def _add(
+        places: collections.abc.Sequence[_DirectionPlace],
+        dose: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> DirectionEdit: ...
+    @staticmethod
+    def _swap(
+        places: collections.abc.Sequence[_DirectionPlace],
+        to_high: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> DirectionEdit: ...
+    @property
+    def places(self) -> list[_DirectionPlace]: ...
+
+class _PairedRun:
+    def __init__(
+        self,
+        model: Model,
+        source: SceneSource,
+        scenes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        rollout: RolloutOptions,
+        batch_size: typing.SupportsInt | typing.SupportsIndex,
+        progress: typing.Any,
+    ) -> None: ...
+    def activations(
+        self,
+        sites: collections.abc.Sequence[str],
+        selection: str,
+        reduce: str,
+        words: Words,
+        twin_by: str,
+    ) -> dict[str, torch.Tensor]: ...
+    def again(self, words: Words) -> Rollout: ...
+    def base(self) -> Rollout: ...
+    def can(self, option: str) -> bool: ...
+    def derivative(
+        self,
+        edit: DirectionEdit,
+        others: collections.abc.Sequence[collections.abc.Sequence[_DirectionPlace]],
+        functional: ControlFunctional,
+    ) -> torch.Tensor: ...
+    def direct(self, edit: _Edit, functional: ControlFunctional) -> torch.Tensor: ...
+    def edited(self, edit: _Edit, words: Words) -> Rollout: ...
+    def effect(
+        self, rollout: Rollout, functional: ControlFunctional, twin_by: str
+    ) -> torch.Tensor: ...
+    def knocked_out(
+        self, knockouts: collections.abc.Sequence[Knockout], words: Words
+    ) -> Rollout: ...
+    def reseeded(self, seed: typing.SupportsInt | typing.SupportsIndex) -> Rollout: ...
+    def text(self, edit: _Edit, functional: ControlFunctional) -> torch.Tensor: ...
+    def total(self, edit: _Edit, functional: ControlFunctional) -> torch.Tensor: ...
+    def transplanted(
+        self,
+        scenes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        twin_by: str,
+        sites: collections.abc.Sequence[str],
+        selection: str,
+        words: Words,
+    ) -> Rollout: ...
+    def twins(self, by: str, words: Words) -> Rollout: ...
+    def with_words(self, other: Rollout) -> Rollout: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def scenes(self) -> list[int]: ...
+
+class ConceptDirections:
+    """
+    The directions of a concept at all places of an edit, and their delete-group refits.
+    """
+    def __init__(
+        self,
+        places: collections.abc.Sequence[_DirectionPlace] = [],
+        refits: collections.abc.Sequence[collections.abc.Sequence[_DirectionPlace]] = [],
+    ) -> None: ...
+    def _add(self, site: str, fits: ResidualFits, selection: str, over: Over) -> None: ...
+    @property
+    def places(self) -> list[_DirectionPlace]: ...
+    @property
+    def refits(self) -> list[list[_DirectionPlace]]: ...
+
+class ConceptEffect:
+    """
+    What a concept's presence adds to control.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def addition(self) -> Interval: ...
+    @property
+    def derivative_error(self) -> float: ...
+    @property
+    def functional(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def refit_variance(self) -> float:
+        """
+        V_A, the direction's own estimation error.
+        """
+    @property
+    def refits(self) -> list[float]: ...
+    @property
+    def removal(self) -> Interval: ...
+    @property
+    def reruns(self) -> int: ...
+    @property
+    def scenes(self) -> torch.Tensor:
+        """
+        f64 [scenes], on - off of each.
+        """
+    @property
+    def test_variance(self) -> float:
+        """
+        V_C, the spread over the test scenes.
+        """
+    @property
+    def theta(self) -> Interval:
+        """
+        The mean of removal and addition, theta +- t sqrt(V_A + V_C).
+        """
+    @property
+    def words(self) -> Words: ...
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -3592,6 +3816,18 @@ def _accumulate_moments(
     arg5: bool,
     arg6: typing.SupportsInt | typing.SupportsIndex,
 ) -> FoldMoments: ...
+def _concept_effect(
+    run: _PairedRun,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    directions: ConceptDirections,
+    functional: ControlFunctional,
+    words: Words,
+    confidence: typing.SupportsFloat | typing.SupportsIndex,
+    derivative: bool,
+    checked: typing.SupportsInt | typing.SupportsIndex,
+    tolerance: typing.SupportsFloat | typing.SupportsIndex,
+) -> ConceptEffect: ...
 def _conclude(linear: Evaluation, nonlinear: Evaluation | None) -> list[Conclusion]: ...
 @typing.overload
 def _evaluate(

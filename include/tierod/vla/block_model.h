@@ -54,8 +54,8 @@ class TIEROD_API BlockModel {
   /// Turn the residual stream [rows, tokens, width] after the last block into the model's outputs
   /// [rows, tokens, outputs] at the same positions.
   virtual at::Tensor finish(const at::Tensor& hidden) = 0;
-  /// Return the outputs `columns` alone, in that order: [rows, tokens, columns]. Worth writing where
-  /// there are many, as of a vocabulary; otherwise `finish` is called and the rest dropped.
+  /// Return the outputs `columns` alone, in that order: [rows, tokens, columns]. Worth writing
+  /// where there are many, as of a vocabulary; otherwise `finish` is called and the rest dropped.
   virtual at::Tensor finish_columns(const at::Tensor& hidden,
                                     const std::vector<std::int64_t>& columns);
 };

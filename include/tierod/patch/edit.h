@@ -1,0 +1,94 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tierod/core/selection.h"
+#include "tierod/export.h"
+#include "tierod/hook/session.h"
+#include "tierod/probe/direction.h"
+
+namespace tierod::patch {
+
+/// Say of which scenes the rows of a batch are.
+struct TIEROD_API EditRows {
+  std::vector<std::int64_t> scenes{};  ///< id of the scene of each row
+  std::vector<std::size_t> numbers{};  ///< its place among the scenes of the run, of each row
+};
+
+/// Change activations while a model drives. Derive from it, in C++ or Python, to try an operation
+/// of your own: it takes part in paired runs as those of tierod do.
+class TIEROD_API Edit {
+ public:
+  virtual ~Edit() = default;
+  Edit() = default;
+  Edit(const Edit&) = delete;
+  Edit& operator=(const Edit&) = delete;
+
+  virtual std::string name() const = 0;
+  /// Set up the session of one batch. It sees the sites of the model; selections may name the spans
+  /// of the base run.
+  virtual void put_on(Session& session, const EditRows& rows) const = 0;
+};
+
+/// Say what a direction is a direction of.
+enum class Over : std::uint8_t {
+  each,          ///< every token on its own
+  pooled,        ///< the mean over the tokens; what is written is added to each token
+  concatenated,  ///< all selected numbers of a row, one after the other
+};
+
+/// Return the name of the enumerator.
+TIEROD_API const char* over_name(Over over) noexcept;
+
+/// Say where a direction acts.
+struct TIEROD_API DirectionPlace {
+  std::string site;  ///< a pattern
+  probe::Direction direction;
+  Selection selection{};
+  Over over = Over::each;
+};
+
+/// Move activations along directions: h + a w, with the amount a by the operation. All places of
+/// one edit act in the same run, so that an edit can cover every site through which control reads.
+class TIEROD_API DirectionEdit final : public Edit {
+ public:
+  /// Put every row at the position of the other class: a = t - r'(h - mean), with t the position of
+  /// class 1 where `to_high` [scenes of the run] says so, else of class 0. It moves nothing beyond
+  /// what the data hold.
+  static DirectionEdit swap(std::vector<DirectionPlace> places, std::vector<std::uint8_t> to_high);
+  /// Take away what is read: a = -r'(h - mean).
+  static DirectionEdit ablate(std::vector<DirectionPlace> places);
+  /// Add `dose` natural standard deviations: a = dose sd.
+  static DirectionEdit add(std::vector<DirectionPlace> places, double dose);
+
+  DirectionEdit(DirectionEdit&& other) noexcept;
+  std::string name() const override;
+  /// @throws InvalidArgument at the site if the selected part does not fit the direction.
+  void put_on(Session& session, const EditRows& rows) const override;
+  /// Return what becomes of the selected part of a site of place `number`.
+  /// @throws as `put_on`.
+  at::Tensor moved(std::size_t number, const at::Tensor& part, const EditRows& rows,
+                   const std::string& site) const;
+  /// Return the same operation along other directions.
+  /// @throws InvalidArgument unless there is one for each place.
+  DirectionEdit along(std::vector<DirectionPlace> places) const;
+  const std::vector<DirectionPlace>& places() const noexcept { return places_; }
+
+ private:
+  enum class Operation : std::uint8_t { swap, ablate, add };
+  DirectionEdit(Operation operation, std::vector<DirectionPlace> places,
+                std::vector<std::uint8_t> to_high, double dose);
+
+  Operation operation_;
+  std::vector<DirectionPlace> places_;
+  std::vector<std::uint8_t> to_high_;
+  double dose_ = 0;
+};
+
+}  // namespace tierod::patch

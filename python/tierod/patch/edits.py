@@ -1,0 +1,131 @@
+"""What is done to activations while a model drives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tierod import _core
+from tierod._core import DirectionEdit, EditRows, Over
+from tierod.cache import Key, site_name
+from tierod.selection import Indices, Names, selection_json
+from tierod.session import _SessionMethods
+from tierod.stats.arrays import choice
+
+
+class _LentSession(_SessionMethods):
+    """The session of one batch, lent to an edit."""
+
+    def __init__(self, core: _core.Session) -> None:
+        self._lent = core
+
+    def _core(self) -> _core.Session:
+        return self._lent
+
+    def _before_change(self, pattern: str) -> None:
+        pass
+
+    def _after_change(self, pattern: str) -> None:
+        pass
+
+
+class Edit(_core._Edit):
+    """Change activations while a model drives. Derive from it and write `put_on`:
+
+        class Blind(patch.Edit):
+            def put_on(self, session, rows):
+                session.intervene("vlm.image_embeds", tierod.Intervention.zero())
+
+    It is called once a batch, with a session that has `capture` and `intervene` as `tierod.Session` has,
+    and with the scenes of the batch's rows. Selections may name the spans of the base run.
+    """
+
+    def name(self) -> str:
+        return type(self).__name__
+
+    def put_on(self, session: _SessionMethods, rows: EditRows) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must define put_on(session, rows)")
+
+    def _put_on(self, core: _core.Session, rows: EditRows) -> None:
+        self.put_on(_LentSession(core), rows)
+
+
+def selection_of(
+    tokens: Indices = None,
+    positions: Indices = None,
+    spans: Names = None,
+    heads: Indices = None,
+    phases: Names = None,
+    steps: Indices = None,
+) -> str:
+    return selection_json(
+        rows=None, tokens=tokens, positions=positions, spans=spans, heads=heads, phases=phases,
+        steps=steps, branches=None, calls=None,
+    )  # fmt: skip
+
+
+def direction_place(
+    site: Key,
+    direction: _core.Direction,
+    *,
+    over: str = "each",
+    tokens: Indices = None,
+    positions: Indices = None,
+    spans: Names = None,
+    heads: Indices = None,
+    phases: Names = None,
+    steps: Indices = None,
+) -> _core._DirectionPlace:
+    """Say where a direction acts.
+
+    Args:
+        site: a site, a pattern, or ("resid_post", 3).
+        over: "each" token on its own; "pooled", read from the mean over the tokens and written to each;
+            "concatenated", all selected numbers of a row as one vector.
+
+    The others select as in `Session.capture`.
+    """
+    return _core._DirectionPlace(
+        site_name(site),
+        direction,
+        selection_of(tokens, positions, spans, heads, phases, steps),
+        choice(Over, over, "direction_place", "over", room="patch"),
+    )
+
+
+def swap(places: Any, to_high: Any) -> DirectionEdit:
+    """Put every row at the position of the other class, bounded by the data: h + w (t - r'(h - mean)).
+
+    Args:
+        places: one `direction_place`, or several that act in the same run.
+        to_high: [scenes of the run], true where class 1 is the target.
+    """
+    target = np.asarray(to_high)
+    if target.ndim != 1 or not np.isin(target, (0, 1)).all():
+        raise _core.InvalidArgument(
+            "[patch.swap] expected 0 or 1 for every scene of the run, the class to go to, got "
+            f"{target.dtype} of shape {target.shape}"
+        )
+    return DirectionEdit._swap(_listed(places), target.astype(np.uint8).tolist())
+
+
+def ablate(places: Any) -> DirectionEdit:
+    """Take away what is read: h - w r'(h - mean)."""
+    return DirectionEdit._ablate(_listed(places))
+
+
+def add(places: Any, dose: float) -> DirectionEdit:
+    """Add `dose` natural standard deviations: h + dose sd w."""
+    return DirectionEdit._add(_listed(places), dose)
+
+
+def _listed(places: Any) -> list[_core._DirectionPlace]:
+    listed: Sequence[Any] = places if isinstance(places, Sequence) else [places]
+    for place in listed:
+        if not isinstance(place, _core._DirectionPlace):
+            raise _core.InvalidArgument(
+                f"[patch.DirectionEdit] expected places made by direction_place, got {place!r}"
+            )
+    return list(listed)

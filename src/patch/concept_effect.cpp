@@ -1,0 +1,173 @@
+#include "tierod/patch/concept_effect.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/where.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/tensor_internal.h"
+#include "core/text_internal.h"
+#include "tierod/core/error.h"
+#include "tierod/stats/influence.h"
+
+namespace tierod::patch {
+
+using internal::cat;
+using internal::length;
+
+namespace {
+
+constexpr auto* kWhere = "patch.concept_effect";
+
+std::span<const double> numbers(const at::Tensor& x) {
+  return {x.const_data_ptr<double>(), static_cast<std::size_t>(x.numel())};
+}
+
+class Measuring {
+ public:
+  Measuring(PairedRun& run, std::span<const std::uint8_t> labels,
+            std::span<const std::int64_t> groups, const ConceptDirections& directions,
+            const vla::ControlFunctional& functional, const ConceptEffectOptions& options)
+      : run_(run),
+        labels_(labels),
+        groups_(groups),
+        functional_(functional),
+        options_(options),
+        edit_(DirectionEdit::swap(directions.places, others(run, labels))),
+        sign_(at::where(internal::doubles_of(labels).gt(0.5), -1.0, 1.0)) {
+    for (const std::vector<DirectionPlace>& places : directions.refits) {
+      refits_.push_back(edit_.along(places));
+    }
+    if (refits_.size() < 2) {
+      throw InvalidArgument(cat("[", kWhere, "] expected at least 2 refits of the direction, got ",
+                                refits_.size(), "; fit with folds = 20"));
+    }
+    if (groups.size() != labels.size()) {
+      throw InvalidArgument(cat("[", kWhere, "] expected a group for each of ", labels.size(),
+                                " scenes, got ", groups.size()));
+    }
+  }
+
+  ConceptEffect measure() {
+    ConceptEffect out{.words = options_.words, .functional = functional_.name()};
+    out.scenes = on_minus_off(run_.effect(run_.edited(edit_, options_.words), functional_));
+    const stats::Influence test = stats::balanced_influence(numbers(out.scenes), labels_, groups_);
+    const bool by_derivative =
+        options_.derivative && options_.words == Words::held && run_.can("differentiable");
+    if (by_derivative) refits_by_derivative(out, test.estimate);
+    if (out.refits.empty()) {
+      for (std::size_t k = 0; k < refits_.size(); ++k) out.refits.push_back(rerun(k));
+      out.reruns = refits_.size();
+    }
+    out.theta = stats::refit_interval(test, out.refits, options_.confidence);
+    if (by_derivative && out.reruns < refits_.size()) check(out);
+    out.removal = side(out.scenes, 1);
+    out.addition = side(out.scenes, 0);
+    return out;
+  }
+
+ private:
+  static std::vector<std::uint8_t> others(const PairedRun& run,
+                                          std::span<const std::uint8_t> labels) {
+    if (labels.size() != run.scenes().size()) {
+      throw InvalidArgument(cat("[", kWhere, "] expected a label for each of ", run.scenes().size(),
+                                " scenes, got ", labels.size()));
+    }
+    std::vector<std::uint8_t> out;
+    for (const std::uint8_t label : labels) {
+      if (label > 1) {
+        throw InvalidArgument(cat("[", kWhere, "] expected labels 0 or 1, got ", int{label},
+                                  "; leave scenes with unknown labels out"));
+      }
+      out.push_back(label == 0 ? 1 : 0);
+    }
+    return out;
+  }
+
+  // Mean over the samples of a scene, and the sign by which presence minus absence is counted.
+  at::Tensor on_minus_off(const at::Tensor& effect) const {
+    return (effect.view({length(labels_.size()), -1}).mean(1) * sign_).contiguous();
+  }
+
+  double balanced(const at::Tensor& scenes) const {
+    return stats::balanced_influence(numbers(scenes), labels_, groups_).estimate;
+  }
+
+  double rerun(std::size_t k) {
+    return balanced(
+        on_minus_off(run_.effect(run_.edited(refits_[k], options_.words), functional_)));
+  }
+
+  void refits_by_derivative(ConceptEffect& out, double estimate) {
+    const at::Tensor moves = run_.derivative(edit_, refits_, functional_);
+    for (std::int64_t k = 0; k < moves.size(0); ++k) {
+      out.refits.push_back(estimate + balanced(on_minus_off(moves[k])));
+    }
+  }
+
+  // Hold some of what the derivative gave against true runs, spread over the refits.
+  void check(ConceptEffect& out) {
+    const std::size_t checked = std::min(options_.checked, refits_.size());
+    const double error = out.theta.interval.standard_error;
+    for (std::size_t i = 0; i < checked; ++i) {
+      const std::size_t k = i * refits_.size() / checked;
+      const double off = std::abs(rerun(k) - out.refits[k]);
+      out.derivative_error = std::max(out.derivative_error, error > 0 ? off / error : off);
+    }
+    out.reruns = checked;
+    if (out.derivative_error <= options_.tolerance) return;
+    out.note = cat("refits by derivative were off by up to ", out.derivative_error,
+                   " standard errors: all were run");
+    for (std::size_t k = 0; k < refits_.size(); ++k) out.refits[k] = rerun(k);
+    out.reruns = refits_.size();
+    out.theta =
+        stats::refit_interval(stats::balanced_influence(numbers(out.scenes), labels_, groups_),
+                              out.refits, options_.confidence);
+  }
+
+  stats::Interval side(const at::Tensor& scenes, std::uint8_t which) const {
+    std::vector<double> values;
+    std::vector<std::int64_t> groups;
+    for (std::size_t i = 0; i < labels_.size(); ++i) {
+      if (labels_[i] != which) continue;
+      values.push_back(numbers(scenes)[i]);
+      groups.push_back(groups_[i]);
+    }
+    return stats::influence_interval(stats::mean_influence(values, groups), options_.confidence);
+  }
+
+  PairedRun& run_;
+  std::span<const std::uint8_t> labels_;
+  std::span<const std::int64_t> groups_;
+  const vla::ControlFunctional& functional_;
+  const ConceptEffectOptions& options_;
+  DirectionEdit edit_;
+  std::vector<DirectionEdit> refits_;
+  at::Tensor sign_;  // [scenes]
+};
+
+}  // namespace
+
+void ConceptDirections::add(const std::string& site, const probe::ResidualFits& fits,
+                            const Selection& selection, Over over) {
+  if (!places.empty() && refits.size() != fits.held_out.size()) {
+    throw InvalidArgument(cat("[patch.ConceptDirections.add] expected ", refits.size(),
+                              " refits, as the places before have, got ", fits.held_out.size()));
+  }
+  places.push_back({site, fits.full.direction, selection, over});
+  refits.resize(fits.held_out.size());
+  for (std::size_t k = 0; k < refits.size(); ++k) {
+    refits[k].push_back({site, fits.held_out[k].direction, selection, over});
+  }
+}
+
+ConceptEffect concept_effect(PairedRun& run, std::span<const std::uint8_t> labels,
+                             std::span<const std::int64_t> groups,
+                             const ConceptDirections& directions,
+                             const vla::ControlFunctional& functional,
+                             const ConceptEffectOptions& options) {
+  return Measuring(run, labels, groups, directions, functional, options).measure();
+}
+
+}  // namespace tierod::patch
