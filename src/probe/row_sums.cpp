@@ -39,7 +39,7 @@ RowSums::RowSums(std::int64_t width) : first(size(width)), gram(size(width * wid
 
 void RowSums::products(const at::Tensor& rows, double sign) {
   const std::int64_t d = width();
-  if (rows.scalar_type() == at::kFloat && has_syrk()) {
+  if (rows.scalar_type() == at::kFloat && syrk_kernels() > 0) {
     add_syrk(rows.const_data_ptr<float>(), rows.size(0), d, sign, gram.data());
     return;
   }

@@ -9,9 +9,10 @@
 
 // Note [Symmetric products]
 // ATen has no syrk, and its f32 product reaches three quarters of what the processor can do on the
-// machines where MKL does not know it. A tile of 6 x 16 sums lives in twelve registers; the rows of
-// a block are packed twice, in strips of 6 columns to be broadcast and of 16 to be loaded (Goto &
-// van de Geijn 2008). Only tiles that reach the lower triangle are computed.
+// machines where MKL does not know it. A tile of sums lives in registers, 6 x 16 in twelve of AVX2
+// or 12 x 32 in 24 of AVX-512; the rows of a block are packed twice, in strips of as many columns
+// as a tile has rows, to be broadcast, and as it has columns, to be loaded (Goto & van de Geijn
+// 2008). Only tiles that reach the lower triangle are computed.
 namespace tierod::internal {
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -19,9 +20,6 @@ namespace tierod::internal {
 namespace {
 
 constexpr std::int64_t kDepth = 256;  // rows of a block
-constexpr std::int64_t kTall = 6, kWide = 16;
-
-using Floats = float __attribute__((vector_size(32)));
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -49,67 +47,99 @@ void pack(const float* x, std::int64_t depth, std::int64_t d, float* to) {
   }
 }
 
-__attribute__((target("avx2,fma"))) void tile(const float* a, const float* b, std::int64_t depth,
-                                              float* out) {
-  Floats c00{}, c01{}, c10{}, c11{}, c20{}, c21{}, c30{}, c31{}, c40{}, c41{}, c50{}, c51{};
-#pragma GCC unroll 4
-  for (std::int64_t k = 0; k < depth; ++k, a += kTall, b += kWide) {
-    Floats b0, b1;
-    std::memcpy(&b0, b, sizeof b0);
-    std::memcpy(&b1, b + 8, sizeof b1);
-    c00 += a[0] * b0;
-    c01 += a[0] * b1;
-    c10 += a[1] * b0;
-    c11 += a[1] * b1;
-    c20 += a[2] * b0;
-    c21 += a[2] * b1;
-    c30 += a[3] * b0;
-    c31 += a[3] * b1;
-    c40 += a[4] * b0;
-    c41 += a[4] * b1;
-    c50 += a[5] * b0;
-    c51 += a[5] * b1;
+using Floats = float __attribute__((vector_size(32)));
+using WideFloats = float __attribute__((vector_size(64)));
+
+__attribute__((target("avx2,fma"))) void tile_6x16(const float* a, const float* b,
+                                                   std::int64_t depth, float* out) {
+  Floats sums[6][2] = {};
+  for (std::int64_t k = 0; k < depth; ++k, a += 6, b += 16) {
+    Floats right0, right1;
+    std::memcpy(&right0, b, sizeof right0);
+    std::memcpy(&right1, b + 8, sizeof right1);
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i) {
+      sums[i][0] += a[i] * right0;
+      sums[i][1] += a[i] * right1;
+    }
   }
-  const Floats all[12] = {c00, c01, c10, c11, c20, c21, c30, c31, c40, c41, c50, c51};
-  std::memcpy(out, all, sizeof all);
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; ++i) {  // one by one, or the array would stay in memory all the time
+    std::memcpy(out + 16 * i, &sums[i][0], sizeof sums[i][0]);
+    std::memcpy(out + 16 * i + 8, &sums[i][1], sizeof sums[i][1]);
+  }
 }
+
+__attribute__((target("avx512f"))) void tile_12x32(const float* a, const float* b,
+                                                   std::int64_t depth, float* out) {
+  WideFloats sums[12][2] = {};
+  for (std::int64_t k = 0; k < depth; ++k, a += 12, b += 32) {
+    WideFloats right0, right1;
+    std::memcpy(&right0, b, sizeof right0);
+    std::memcpy(&right1, b + 16, sizeof right1);
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) {
+      sums[i][0] += a[i] * right0;
+      sums[i][1] += a[i] * right1;
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < 12; ++i) {  // one by one, or the array would stay in memory all the time
+    std::memcpy(out + 32 * i, &sums[i][0], sizeof sums[i][0]);
+    std::memcpy(out + 32 * i + 16, &sums[i][1], sizeof sums[i][1]);
+  }
+}
+
+/// How wide the processor's registers are decides the tile.
+struct Kernel {
+  std::int64_t tall, wide;
+  void (*tile)(const float* a, const float* b, std::int64_t depth, float* out);
+  void (*pack_tall)(const float* x, std::int64_t depth, std::int64_t d, float* to);
+  void (*pack_wide)(const float* x, std::int64_t depth, std::int64_t d, float* to);
+};
+
+constexpr Kernel kKernels[] = {{6, 16, tile_6x16, pack<6>, pack<16>},
+                               {12, 32, tile_12x32, pack<12>, pack<32>}};
 
 __attribute__((target("avx2,fma"))) void add(double* to, const float* sums, double sign,
                                              std::int64_t columns) {
-  if (columns == kWide) {
-    for (std::int64_t j = 0; j < kWide; ++j) to[j] += sign * static_cast<double>(sums[j]);
-  } else {
-    for (std::int64_t j = 0; j < columns; ++j) to[j] += sign * static_cast<double>(sums[j]);
-  }
+  for (std::int64_t j = 0; j < columns; ++j) to[j] += sign * static_cast<double>(sums[j]);
 }
 
 }  // namespace
 
-bool has_syrk() noexcept {
-  static const bool can = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
-  return can;
+int syrk_kernels() noexcept {
+  static const int count = [] {
+    if (__builtin_cpu_supports("avx2") == 0 || __builtin_cpu_supports("fma") == 0) return 0;
+    return __builtin_cpu_supports("avx512f") != 0 ? 2 : 1;
+  }();
+  return count;
 }
 
-void add_syrk(const float* x, std::int64_t n, std::int64_t d, double sign, double* gram) {
-  const std::int64_t strips = (d + kWide - 1) / kWide, tall = (d + kTall - 1) / kTall;
+void add_syrk(const float* x, std::int64_t n, std::int64_t d, double sign, double* gram,
+              int kernel) {
+  constexpr std::int64_t kLargestTile = 12 * 32;
+  const Kernel& use = kKernels[kernel < 0 ? syrk_kernels() - 1 : kernel];
+  const std::int64_t strips = (d + use.wide - 1) / use.wide, tall = (d + use.tall - 1) / use.tall;
   const std::int64_t most = std::min(n, kDepth);
-  const Buffer a = buffer(tall * kTall * most), b = buffer(strips * kWide * most);
+  const Buffer a = buffer(tall * use.tall * most), b = buffer(strips * use.wide * most);
   for (std::int64_t begin = 0; begin < n; begin += kDepth) {
     const std::int64_t depth = std::min(kDepth, n - begin);
-    pack<kTall>(x + begin * d, depth, d, a.get());
-    pack<kWide>(x + begin * d, depth, d, b.get());
+    use.pack_tall(x + begin * d, depth, d, a.get());
+    use.pack_wide(x + begin * d, depth, d, b.get());
     at::parallel_for(0, strips, 1, [&](std::int64_t from, std::int64_t to) {
-      float sums[kTall * kWide];
+      alignas(64) float sums[kLargestTile];
       for (std::int64_t s = from; s < to; ++s) {
         // the first and the last strip together have as much to do as any other pair
         const std::int64_t strip = s % 2 == 0 ? s / 2 : strips - 1 - s / 2;
-        const std::int64_t left = strip * kWide;
-        for (std::int64_t t = left / kTall; t < tall; ++t) {
-          tile(a.get() + t * kTall * depth, b.get() + strip * kWide * depth, depth, sums);
-          for (std::int64_t i = 0; i < std::min(kTall, d - t * kTall); ++i) {
-            const std::int64_t row = t * kTall + i;
+        const std::int64_t left = strip * use.wide;
+        for (std::int64_t t = left / use.tall; t < tall; ++t) {
+          use.tile(a.get() + t * use.tall * depth, b.get() + strip * use.wide * depth, depth, sums);
+          for (std::int64_t i = 0; i < std::min(use.tall, d - t * use.tall); ++i) {
+            const std::int64_t row = t * use.tall + i;
             // what a tile has right of the diagonal is not asked for
-            add(gram + row * d + left, sums + i * kWide, sign, std::min(kWide, row - left + 1));
+            add(gram + row * d + left, sums + i * use.wide, sign,
+                std::min(use.wide, row - left + 1));
           }
         }
       }
@@ -119,9 +149,9 @@ void add_syrk(const float* x, std::int64_t n, std::int64_t d, double sign, doubl
 
 #else
 
-bool has_syrk() noexcept { return false; }
+int syrk_kernels() noexcept { return 0; }
 void add_syrk(const float* /*x*/, std::int64_t /*n*/, std::int64_t /*d*/, double /*sign*/,
-              double* /*gram*/) {}
+              double* /*gram*/, int /*kernel*/) {}
 
 #endif
 
