@@ -5,6 +5,8 @@
 
 #include "arrays_internal.h"
 #include "tierod/patch/concept_effect.h"
+#include "tierod/patch/matched.h"
+#include "tierod/patch/mediation.h"
 #include "tierod/patch/paired_run.h"
 
 namespace tierod::bindings {
@@ -51,11 +53,13 @@ void bind_edits(py::module_& m) {
       .value("regenerated", Words::regenerated);
   py::class_<DirectionPlace>(m, "_DirectionPlace")
       .def(py::init([](std::string site, probe::Direction direction, const std::string& selection,
-                       Over over) {
+                       Over over, const std::optional<at::Tensor>& written) {
              return DirectionPlace{std::move(site), std::move(direction),
-                                   Selection::from_json(selection), over};
+                                   Selection::from_json(selection), over,
+                                   written.value_or(at::Tensor())};
            }),
-           py::arg("site"), py::arg("direction"), py::arg("selection"), py::arg("over"))
+           py::arg("site"), py::arg("direction"), py::arg("selection"), py::arg("over"),
+           py::arg("written"))
       .def_readonly("site", &DirectionPlace::site)
       .def_readonly("direction", &DirectionPlace::direction)
       .def_readonly("over", &DirectionPlace::over);
@@ -81,6 +85,28 @@ void bind_edits(py::module_& m) {
           },
           py::arg("places"), py::arg("dose"))
       .def_property_readonly("places", &DirectionEdit::places);
+  using patch::ErasureEdit;
+  using patch::ErasurePlace;
+  py::class_<ErasurePlace>(m, "_ErasurePlace")
+      .def(py::init(
+               [](std::string site, probe::Eraser eraser, const std::string& selection, Over over) {
+                 return ErasurePlace{std::move(site), std::move(eraser),
+                                     Selection::from_json(selection), over};
+               }),
+           py::arg("site"), py::arg("eraser"), py::arg("selection"), py::arg("over"));
+  py::class_<ErasureEdit, Edit, py::smart_holder>(m, "ErasureEdit",
+                                                  "Erases a concept at all places in the same run.")
+      .def(py::init<std::vector<ErasurePlace>>(), py::arg("places"));
+  m.def(
+      "matched_directions", &patch::matched_directions, py::arg("write"), py::arg("covariance"),
+      py::arg("count"), py::arg("seed") = 0,
+      "Return vectors [count, d], f64, that are to `write` [d] what chance is: random signs in the "
+      "eigenbasis of the\ncovariance [d, d], so that each is as long and as far in the "
+      "distribution (Mahalanobis). With a\nparticipation ratio below 20 there are too few "
+      "independent signs.\n\nRaises InvalidArgument on other shapes or a covariance that is not "
+      "symmetric, NumericalError on NaN.");
+  m.def("participation_ratio", &patch::participation_ratio, py::arg("covariance"),
+        "Return (sum of eigenvalues)^2 / sum of their squares of a covariance [d, d].");
 }
 
 void bind_run(py::module_& m) {
@@ -106,7 +132,8 @@ void bind_run(py::module_& m) {
           "base", [](PairedRun& run) { return vla::Rollout(run.base()); }, without_gil)
       .def("again", &PairedRun::again, py::arg("words"), without_gil)
       .def("reseeded", &PairedRun::reseeded, py::arg("seed"), without_gil)
-      .def("edited", &PairedRun::edited, py::arg("edit"), py::arg("words"), without_gil)
+      .def("edited", &PairedRun::edited, py::arg("edit"), py::arg("words"), py::arg("twin_by"),
+           without_gil)
       .def("with_words", &PairedRun::with_words, py::arg("other"), without_gil)
       .def("twins", &PairedRun::twins, py::arg("by"), py::arg("words"), without_gil)
       .def(
@@ -219,12 +246,39 @@ void bind_effects(py::module_& m) {
       py::arg("checked"), py::arg("tolerance"));
 }
 
+void bind_mediation(py::module_& m) {
+  using patch::Mediation;
+  py::class_<Mediation>(m, "Mediation", "How much of an input effect an edit takes away.")
+      .def_property_readonly(
+          "share", [](const Mediation& found) { return found.share.interval; },
+          "1 - sum D|edited / sum D, with its bootstrap interval.")
+      .def_property_readonly("note", [](const Mediation& found) { return found.share.note; })
+      .def_readonly("twin_effect", &Mediation::twin_effect)
+      .def_readonly("edited_effect", &Mediation::edited_effect);
+  m.def(
+      "_mediated_share",
+      [](PairedRun& run, const std::string& twin_by, const Bytes& labels, const Integers& groups,
+         const Edit& ablation, const vla::ControlFunctional& functional, Words words,
+         std::size_t replicates, double confidence, std::uint64_t seed) {
+        const std::vector<std::uint8_t> z(labels.data(), labels.data() + labels.size());
+        const std::vector<std::int64_t> of(groups.data(), groups.data() + groups.size());
+        const py::gil_scoped_release no_gil;
+        return patch::mediated_share(
+            run, twin_by, z, of, ablation, functional, words,
+            {.replicates = replicates, .confidence = confidence, .seed = seed});
+      },
+      py::arg("run"), py::arg("twin_by"), py::arg("labels"), py::arg("groups"), py::arg("ablation"),
+      py::arg("functional"), py::arg("words"), py::arg("replicates"), py::arg("confidence"),
+      py::arg("seed"));
+}
+
 }  // namespace
 
 void bind_paired_run(py::module_& m) {
   bind_edits(m);
   bind_run(m);
   bind_effects(m);
+  bind_mediation(m);
 }
 
 }  // namespace tierod::bindings

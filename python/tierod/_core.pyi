@@ -53,6 +53,7 @@ __all__: list[str] = [
     "Equivalence",
     "Eraser",
     "ErasureCheck",
+    "ErasureEdit",
     "Error",
     "Evaluation",
     "EvaluationOptions",
@@ -82,6 +83,7 @@ __all__: list[str] = [
     "LogisticFitter",
     "MaxT",
     "MeanDifferenceFitter",
+    "Mediation",
     "MergeReport",
     "Metric",
     "MlpFitter",
@@ -211,6 +213,7 @@ __all__: list[str] = [
     "least_lane_margin",
     "least_time_to_collision",
     "logit_difference",
+    "matched_directions",
     "max_t",
     "mean_acceleration",
     "mean_curvature",
@@ -222,6 +225,7 @@ __all__: list[str] = [
     "open_session_count",
     "page_trend",
     "parser_agreement",
+    "participation_ratio",
     "permutation_test",
     "permutations_needed",
     "philox4x32",
@@ -3670,7 +3674,14 @@ class Words:
     def value(self) -> int: ...
 
 class _DirectionPlace:
-    def __init__(self, site: str, direction: Direction, selection: str, over: Over) -> None: ...
+    def __init__(
+        self,
+        site: str,
+        direction: Direction,
+        selection: str,
+        over: Over,
+        written: torch.Tensor | None,
+    ) -> None: ...
     @property
     def direction(self) -> Direction: ...
     @property
@@ -3696,6 +3707,15 @@ class DirectionEdit(_Edit):
     ) -> DirectionEdit: ...
     @property
     def places(self) -> list[_DirectionPlace]: ...
+
+class _ErasurePlace:
+    def __init__(self, site: str, eraser: Eraser, selection: str, over: Over) -> None: ...
+
+class ErasureEdit(_Edit):
+    """
+    Erases a concept at all places in the same run.
+    """
+    def __init__(self, places: collections.abc.Sequence[_ErasurePlace]) -> None: ...
 
 class _PairedRun:
     def __init__(
@@ -3725,7 +3745,7 @@ class _PairedRun:
         functional: ControlFunctional,
     ) -> torch.Tensor: ...
     def direct(self, edit: _Edit, functional: ControlFunctional) -> torch.Tensor: ...
-    def edited(self, edit: _Edit, words: Words) -> Rollout: ...
+    def edited(self, edit: _Edit, words: Words, twin_by: str) -> Rollout: ...
     def effect(
         self, rollout: Rollout, functional: ControlFunctional, twin_by: str
     ) -> torch.Tensor: ...
@@ -3807,6 +3827,22 @@ class ConceptEffect:
     @property
     def words(self) -> Words: ...
 
+class Mediation:
+    """
+    How much of an input effect an edit takes away.
+    """
+    @property
+    def edited_effect(self) -> float: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def share(self) -> Interval:
+        """
+        1 - sum D|edited / sum D, with its bootstrap interval.
+        """
+    @property
+    def twin_effect(self) -> float: ...
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -3867,6 +3903,18 @@ def _export_numpy(
     arg3: collections.abc.Sequence[str] | None,
     arg4: typing.Any,
 ) -> list[str]: ...
+def _mediated_share(
+    run: _PairedRun,
+    twin_by: str,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    ablation: _Edit,
+    functional: ControlFunctional,
+    words: Words,
+    replicates: typing.SupportsInt | typing.SupportsIndex,
+    confidence: typing.SupportsFloat | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> Mediation: ...
 def _plan_sample(
     dataset: ProbeDataset, site: str, concept_name: str, splits: Splits | None
 ) -> SamplePlan: ...
@@ -4309,6 +4357,20 @@ def logit_difference(
     Raises InvalidArgument if they are the same or negative.
     """
 
+def matched_directions(
+    write: torch.Tensor,
+    covariance: torch.Tensor,
+    count: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> torch.Tensor:
+    """
+    Return vectors [count, d], f64, that are to `write` [d] what chance is: random signs in the eigenbasis of the
+    covariance [d, d], so that each is as long and as far in the distribution (Mahalanobis). With a
+    participation ratio below 20 there are too few independent signs.
+
+    Raises InvalidArgument on other shapes or a covariance that is not symmetric, NumericalError on NaN.
+    """
+
 def max_t(
     observed: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     permuted: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -4383,6 +4445,11 @@ def parser_agreement(
 ) -> ParserAgreement:
     """
     Compare two readings of the same texts.
+    """
+
+def participation_ratio(covariance: torch.Tensor) -> float:
+    """
+    Return (sum of eigenvalues)^2 / sum of their squares of a covariance [d, d].
     """
 
 def permutation_test(

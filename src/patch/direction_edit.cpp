@@ -31,32 +31,49 @@ Operands operands_of(const probe::Direction& direction, const at::Tensor& like) 
   return {as(direction.read()), as(direction.write()), as(direction.mean())};
 }
 
+// Return the selected part as [rows, tokens, width], f32 or wider, the way `over` looks at it.
+at::Tensor unfold(const at::Tensor& part, Over over, std::int64_t width, std::int64_t rows,
+                  const std::string& site) {
+  const bool narrow = part.scalar_type() == at::kHalf || part.scalar_type() == at::kBFloat16;
+  at::Tensor h = narrow ? part.to(at::kFloat) : part;
+  const bool has_rows = part.dim() >= 2 && part.size(0) == rows;
+  if (has_rows && over == Over::concatenated) {
+    h = h.reshape({rows, 1, -1});
+  } else if (has_rows && h.dim() == 2) {
+    h = h.unsqueeze(1);
+  }
+  if (!has_rows || h.dim() != 3 || h.size(2) != width) {
+    throw InvalidArgument(cat("[patch.Edit] at '", site, "' expected a part of width ", width,
+                              " for ", rows, " rows, ", over_name(over), ", got ", part.sizes(),
+                              "; what acts there was made for another site or selection"));
+  }
+  return h;
+}
+
+// Return part + change in the part's own dtype. h + 0 would turn -0 into +0: where nothing changes,
+// every bit stays.
+at::Tensor moved_by(const at::Tensor& part, const at::Tensor& h, const at::Tensor& change) {
+  const at::Tensor by = change.expand(h.sizes()).reshape(part.sizes());
+  return at::where(by.eq(0), part, (h.reshape(part.sizes()) + by).to(part.scalar_type()));
+}
+
 // Return h with every row moved by `amount(positions)`; positions are [rows, tokens or 1].
 template <typename Amount>
 at::Tensor move(const at::Tensor& part, const DirectionPlace& place, std::int64_t rows,
                 const std::string& site, const Amount& amount) {
   const std::int64_t width = place.direction.width();
-  const auto refuse = [&](const char* what) {
-    return InvalidArgument(cat("[", kWhere, "] at '", site, "' expected ", what, " of width ",
-                               width, " for ", rows, " rows, ", over_name(place.over), ", got ",
-                               part.sizes(),
-                               "; the direction was made for another site or selection"));
-  };
-  if (part.dim() < 2 || part.size(0) != rows) throw refuse("a part");
-  const bool narrow = part.scalar_type() == at::kHalf || part.scalar_type() == at::kBFloat16;
-  at::Tensor h = narrow ? part.to(at::kFloat) : part;
-  if (place.over == Over::concatenated) {
-    h = h.reshape({rows, 1, -1});
-  } else if (h.dim() == 2) {
-    h = h.unsqueeze(1);
+  const at::Tensor h = unfold(part, place.over, width, rows, site);
+  Operands o = operands_of(place.direction, h);
+  if (place.written.defined()) {
+    if (place.written.dim() != 1 || place.written.size(0) != width) {
+      throw InvalidArgument(cat("[", kWhere, "] at '", site, "' expected a written vector [", width,
+                                "], got ", place.written.sizes()));
+    }
+    o.write = place.written.to(h.options());
   }
-  if (h.dim() != 3 || h.size(2) != width) throw refuse("tokens");
-  const Operands o = operands_of(place.direction, h);
   const at::Tensor read = place.over == Over::pooled ? h.mean(1, true) : h;
   const at::Tensor a = amount(at::matmul(read - o.mean, o.read));  // [rows, tokens or 1]
-  const at::Tensor change = (a.unsqueeze(2) * o.write).expand(h.sizes()).reshape(part.sizes());
-  // h + 0 would turn -0 into +0: where nothing changes, every bit stays
-  return at::where(change.eq(0), part, (h.reshape(part.sizes()) + change).to(part.scalar_type()));
+  return moved_by(part, h, a.unsqueeze(2) * o.write);
 }
 
 }  // namespace
@@ -160,6 +177,34 @@ void DirectionEdit::put_on(Session& session, const EditRows& rows) const {
           return self->moved(i, part, rows, event.site.name());
         },
         {.selection = places_[i].selection});
+  }
+}
+
+ErasureEdit::ErasureEdit(std::vector<ErasurePlace> places)
+    : places_(std::make_shared<const std::vector<ErasurePlace>>(std::move(places))) {
+  if (places_->empty()) {
+    throw InvalidArgument("[patch.ErasureEdit] expected at least one place");
+  }
+}
+
+void ErasureEdit::put_on(Session& session, const EditRows& rows) const {
+  const auto count = static_cast<std::int64_t>(rows.numbers.size());
+  for (std::size_t i = 0; i < places_->size(); ++i) {
+    const ErasurePlace& at_site = (*places_)[i];
+    session.intervene(
+        at_site.site,
+        [places = places_, i, count](const at::Tensor& part,
+                                     const Event& event) -> std::optional<at::Tensor> {
+          const ErasurePlace& place = (*places)[i];
+          const at::Tensor h =
+              unfold(part, place.over, place.eraser.width(), count, event.site.name());
+          const auto as = [&](const at::Tensor& x) { return x.to(h.options()); };
+          const at::Tensor read = place.over == Over::pooled ? h.mean(1, true) : h;
+          const at::Tensor score =
+              at::matmul(read - as(place.eraser.mean()), as(place.eraser.right()).t());
+          return moved_by(part, h, at::matmul(score, as(place.eraser.left()).t()).neg());
+        },
+        {.selection = at_site.selection});
   }
 }
 

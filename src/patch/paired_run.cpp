@@ -204,10 +204,10 @@ vla::Rollout PairedRun::reseeded(std::uint64_t seed) {
   }));
 }
 
-vla::Rollout PairedRun::edited(const Edit& edit, Words words) {
+vla::Rollout PairedRun::edited(const Edit& edit, Words words, const std::string& twin_by) {
   impl_->need_base();
   return Impl::join(impl_->each("edited", [&](std::int64_t b) {
-    return impl_->within(b, impl_->inputs(impl_->ids(b), {}), impl_->of_batch(b, words), words,
+    return impl_->within(b, impl_->inputs(impl_->ids(b), twin_by), impl_->of_batch(b, words), words,
                          [&](Session& session) { edit.put_on(session, impl_->edit_rows(b)); });
   }));
 }

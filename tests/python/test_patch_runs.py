@@ -175,6 +175,37 @@ def test_own_edits_take_part(run):
     np.testing.assert_allclose(run.direct(Halved()), halved, atol=1e-12)
 
 
+def test_controls_and_mediation(run):
+    z, _ = reading(run)
+    place = patch.direction_place("vlm.image_embeds", first_axis())
+    found = patch.mediated_share(
+        run, "pedestrian", z, range(40), patch.ablate(place), replicates=200
+    )
+    assert found.share.estimate == pytest.approx(1)
+    assert found.twin_effect == pytest.approx(DIRECT)
+    third = patch.ablate(patch.direction_place("vlm.image_embeds", first_axis(), tokens=[2]))
+    found = patch.mediated_share(run, "pedestrian", z, range(40), third, replicates=200)
+    assert found.share.estimate == pytest.approx(1 / 3)
+    x = torch.randn(200, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    covariance = torch.from_numpy(np.cov(x.numpy().T))
+    matched = patch.matched_directions(first_axis().write, covariance, 5)
+    np.testing.assert_allclose(matched.norm(dim=1), 1, atol=1e-10)
+    assert patch.participation_ratio(torch.eye(4)) == pytest.approx(4)
+    control = patch.direction_place("vlm.image_embeds", first_axis(), written=matched[0])
+    effect = run.direct(patch.swap(control, 1 - z))
+    np.testing.assert_allclose(
+        effect, run.direct(patch.swap(place, 1 - z)) * float(matched[0, 0]), atol=1e-12
+    )
+    fitter = probe.LeaceFitter()
+    rows = run.activations("vlm.image_embeds", reduce="mean")["vlm.image_embeds"]
+    fitter.update(rows, z[:, None])
+    erased = patch.erase({"vlm.image_embeds": fitter.finish()}, over="pooled")
+    left = run.effect(run.edited(erased, "held", twin_by="pedestrian"), twin_by="pedestrian")
+    without = run.effect(run.edited(erased, "held"))
+    twins = run.effect(run.twins("pedestrian", "held"))
+    assert float((left - without).abs().mean()) < 0.25 * float(twins.abs().mean())
+
+
 class Broken(patch.Edit):
     def put_on(self, session, rows):
         raise ZeroDivisionError("mine")

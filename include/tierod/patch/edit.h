@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +12,7 @@
 #include "tierod/export.h"
 #include "tierod/hook/session.h"
 #include "tierod/probe/direction.h"
+#include "tierod/probe/eraser.h"
 
 namespace tierod::patch {
 
@@ -52,6 +53,9 @@ struct TIEROD_API DirectionPlace {
   probe::Direction direction;
   Selection selection{};
   Over over = Over::each;
+  /// Written in place of the direction's own vector, [width], by the same amounts: what a matched
+  /// control does. Undefined: nothing is put in its place.
+  at::Tensor written{};
 };
 
 /// Move activations along directions: h + a w, with the amount a by the operation. All places of
@@ -89,6 +93,28 @@ class TIEROD_API DirectionEdit final : public Edit {
   std::vector<DirectionPlace> places_;
   std::vector<std::uint8_t> to_high_;
   double dose_ = 0;
+};
+
+/// Say where a concept is erased.
+struct TIEROD_API ErasurePlace {
+  std::string site;  ///< a pattern
+  probe::Eraser eraser;
+  Selection selection{};
+  Over over = Over::each;
+};
+
+/// Erase a concept: h - left right (h - mean), at all places in the same run. Erased at every site
+/// through which control reads, a concept cannot reach control along what the erasers see.
+class TIEROD_API ErasureEdit final : public Edit {
+ public:
+  /// @throws InvalidArgument if there is no place.
+  explicit ErasureEdit(std::vector<ErasurePlace> places);
+  std::string name() const override { return "erase"; }
+  /// @throws InvalidArgument at the site if the selected part does not fit the eraser.
+  void put_on(Session& session, const EditRows& rows) const override;
+
+ private:
+  std::shared_ptr<const std::vector<ErasurePlace>> places_;
 };
 
 }  // namespace tierod::patch

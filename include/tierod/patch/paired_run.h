@@ -73,8 +73,8 @@ class TIEROD_API PairedRun {
   /// Make the base run again; with `seed` other than the run's it measures chance.
   vla::Rollout again(Words words = Words::regenerated);
   vla::Rollout reseeded(std::uint64_t seed);
-  /// Drive with an edit.
-  vla::Rollout edited(const Edit& edit, Words words);
+  /// Drive with an edit, through the scenes or through their twins by a concept.
+  vla::Rollout edited(const Edit& edit, Words words, const std::string& twin_by = {});
   /// Drive without an edit, with other words: those of another run of the same scenes.
   vla::Rollout with_words(const vla::Rollout& other);
   /// Drive through the twins by a concept, all seeds equal.

@@ -10,16 +10,20 @@ from tierod._core import (
     ConceptEffect,
     DirectionEdit,
     EditRows,
+    ErasureEdit,
+    Mediation,
     Metric,
     Over,
     SweepPlan,
     SweepStrategy,
     Words,
     logit_difference,
+    matched_directions,
+    participation_ratio,
 )
 from tierod.patch.decoder_blocks import DecoderBlocks, NotSequentialError
-from tierod.patch.edits import Edit, ablate, add, direction_place, swap
-from tierod.patch.runs import PairedRun, concept_directions, concept_effect
+from tierod.patch.edits import Edit, ablate, add, direction_place, erase, swap
+from tierod.patch.runs import PairedRun, concept_directions, concept_effect, mediated_share
 from tierod.patch.sweeps import Sweep, sweep
 
 __all__ = [
@@ -29,6 +33,8 @@ __all__ = [
     "DirectionEdit",
     "Edit",
     "EditRows",
+    "ErasureEdit",
+    "Mediation",
     "Metric",
     "NotSequentialError",
     "Over",
@@ -42,7 +48,11 @@ __all__ = [
     "concept_directions",
     "concept_effect",
     "direction_place",
+    "erase",
     "logit_difference",
+    "matched_directions",
+    "mediated_share",
+    "participation_ratio",
     "swap",
     "sweep",
 ]

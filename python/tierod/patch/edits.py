@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from tierod import _core
-from tierod._core import DirectionEdit, EditRows, Over
+from tierod._core import DirectionEdit, EditRows, ErasureEdit, Over
 from tierod.cache import Key, site_name
 from tierod.selection import Indices, Names, selection_json
 from tierod.session import _SessionMethods
@@ -71,6 +72,7 @@ def direction_place(
     direction: _core.Direction,
     *,
     over: str = "each",
+    written: Tensor | None = None,
     tokens: Indices = None,
     positions: Indices = None,
     spans: Names = None,
@@ -84,6 +86,8 @@ def direction_place(
         site: a site, a pattern, or ("resid_post", 3).
         over: "each" token on its own; "pooled", read from the mean over the tokens and written to each;
             "concatenated", all selected numbers of a row as one vector.
+        written: [width], written in place of the direction's own vector by the same amounts: one of
+            `matched_directions`, for a control.
 
     The others select as in `Session.capture`.
     """
@@ -92,6 +96,24 @@ def direction_place(
         direction,
         selection_of(tokens, positions, spans, heads, phases, steps),
         choice(Over, over, "direction_place", "over", room="patch"),
+        written,
+    )
+
+
+def erase(
+    erasers: Mapping[str, _core.Eraser], *, over: str = "each", **selection: Any
+) -> ErasureEdit:
+    """Erase a concept at several sites in the same run: h - left right (h - mean). Erased at every site
+    through which control reads, it cannot reach control along what the erasers see.
+
+    Args:
+        erasers: of each site.
+        over: as in `direction_place`; the others select as in `Session.capture`.
+    """
+    how = choice(Over, over, "erase", "over", room="patch")
+    chosen = selection_of(**selection)
+    return ErasureEdit(
+        [_core._ErasurePlace(site_name(s), e, chosen, how) for s, e in erasers.items()]
     )
 
 

@@ -9,7 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from tierod import _core
-from tierod._core import ConceptDirections, ConceptEffect, DirectionEdit, Over, Words
+from tierod._core import (
+    ConceptDirections,
+    ConceptEffect,
+    DirectionEdit,
+    ErasureEdit,
+    Mediation,
+    Over,
+    Words,
+)
 from tierod.cache import Key, site_name
 from tierod.patch.edits import Edit, selection_of
 from tierod.selection import Indices, Names
@@ -17,6 +25,7 @@ from tierod.stats.arrays import binary, choice, identities
 from tierod.vla import ControlFunctional, Knockout, Model, Rollout, RolloutOptions, SceneSource
 
 Say = Literal["held", "regenerated"]
+AnyEdit = Edit | DirectionEdit | ErasureEdit
 
 
 def functional_of(functional: str | ControlFunctional) -> ControlFunctional:
@@ -85,9 +94,9 @@ class PairedRun:
         """Drive with another seed: what chance does."""
         return self.core.reseeded(seed)
 
-    def edited(self, edit: Edit | DirectionEdit, words: Say) -> Rollout:
-        """Drive with an edit."""
-        return self.core.edited(edit, _words(words))
+    def edited(self, edit: AnyEdit, words: Say, *, twin_by: str = "") -> Rollout:
+        """Drive with an edit, through the scenes or through their twins by a concept."""
+        return self.core.edited(edit, _words(words), twin_by)
 
     def with_words(self, other: Rollout) -> Rollout:
         """Drive without an edit, with the words of another run of the same scenes."""
@@ -153,17 +162,17 @@ class PairedRun:
         return self.core.effect(rollout, functional_of(functional), twin_by)
 
     def direct(
-        self, edit: Edit | DirectionEdit, functional: str | ControlFunctional = "mean_acceleration"
+        self, edit: AnyEdit, functional: str | ControlFunctional = "mean_acceleration"
     ) -> Tensor:
         return self.core.direct(edit, functional_of(functional))
 
     def total(
-        self, edit: Edit | DirectionEdit, functional: str | ControlFunctional = "mean_acceleration"
+        self, edit: AnyEdit, functional: str | ControlFunctional = "mean_acceleration"
     ) -> Tensor:
         return self.core.total(edit, functional_of(functional))
 
     def text(
-        self, edit: Edit | DirectionEdit, functional: str | ControlFunctional = "mean_acceleration"
+        self, edit: AnyEdit, functional: str | ControlFunctional = "mean_acceleration"
     ) -> Tensor:
         return self.core.text(edit, functional_of(functional))
 
@@ -250,4 +259,44 @@ def concept_effect(
         derivative,
         checked,
         tolerance,
+    )
+
+
+def mediated_share(
+    run: PairedRun,
+    twin_by: str,
+    labels: Any,
+    groups: Any,
+    ablation: AnyEdit,
+    functional: str | ControlFunctional = "mean_acceleration",
+    *,
+    words: Say = "held",
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Mediation:
+    """Measure the share of a concept's effect that passes what `ablation` removes: base and exact twin are
+    both driven with it, and what is left of their difference did not pass. A ratio of sums over the scenes;
+    where the twin effect is small it means nothing.
+
+    Args:
+        twin_by: the concept.
+        labels, groups: of each scene of the run: whether it has the concept, and the independent unit.
+
+    Raises:
+        InvalidArgument: other lengths or labels.
+        StateError: the source has no twins.
+        NumericalError: the twins have no effect at all.
+    """
+    return _core._mediated_share(
+        run.core,
+        twin_by,
+        binary(labels, "mediated_share"),
+        np.asarray(identities(groups, "mediated_share", "groups"), np.int64),
+        ablation,
+        functional_of(functional),
+        _words(words),
+        replicates,
+        confidence,
+        seed,
     )
