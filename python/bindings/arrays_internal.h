@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "bindings_internal.h"
-#include "tierod/core/progress.h"
 
 namespace tierod::bindings {
 
@@ -34,17 +33,6 @@ inline py::array_t<double> array_of(std::span<const double> values,
   py::array_t<double> out(shape);
   std::copy(values.begin(), values.end(), out.mutable_data());
   return out;
-}
-
-/// Return a Python callable (done, total, what) as a Progress; None, or a result of None, goes on.
-inline Progress progress_of(const py::object& callable) {
-  if (callable.is_none()) return {};
-  const std::shared_ptr<py::object> call(new py::object(callable), DropPython());
-  return [call](std::int64_t done, std::int64_t total, std::string_view what) {
-    const py::gil_scoped_acquire gil;
-    const py::object go_on = (*call)(done, total, std::string(what));
-    return go_on.is_none() || go_on.cast<bool>();
-  };
 }
 
 }  // namespace tierod::bindings

@@ -18,21 +18,6 @@ Numbers numbers_of(const at::Tensor& x, const char* what) {
 
 namespace {
 
-/// Wrap a Python progress function; an exception in it, Ctrl-C among them, comes out as itself.
-Progress progress_of(const py::object& function) {
-  if (function.is_none()) return {};
-  const std::shared_ptr<py::object> holder(new py::object(function), DropPython());
-  return [holder](std::int64_t done, std::int64_t total, std::string_view what) {
-    const py::gil_scoped_acquire gil;
-    try {
-      const py::object answer = (*holder)(done, total, what);
-      return answer.is_none() || answer.cast<bool>();
-    } catch (const py::error_already_set& error) {
-      throw PythonError(error);
-    }
-  };
-}
-
 std::vector<std::pair<std::string, std::string>> pairs_of(
     const std::vector<StoreFinding>& findings) {
   std::vector<std::pair<std::string, std::string>> pairs;

@@ -8,8 +8,10 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "tierod/core/error.h"
+#include "tierod/core/progress.h"
 
 namespace tierod::bindings {
 
@@ -72,6 +74,22 @@ auto travelling(Act&& act) {
   }
 }
 
+/// Return a Python callable (done, total, what) as a Progress; None, or a result of None, goes on. An
+/// exception in it, Ctrl-C among them, comes out as itself.
+inline Progress progress_of(const py::object& function) {
+  if (function.is_none()) return {};
+  const std::shared_ptr<py::object> holder(new py::object(function), DropPython());
+  return [holder](std::int64_t done, std::int64_t total, std::string_view what) {
+    const py::gil_scoped_acquire gil;
+    try {
+      const py::object answer = (*holder)(done, total, what);
+      return answer.is_none() || answer.cast<bool>();
+    } catch (const py::error_already_set& error) {
+      throw PythonError(error);
+    }
+  };
+}
+
 void bind_core(py::module_& m);
 void bind_stats(py::module_& m);
 void bind_resampling(py::module_& m);
@@ -87,6 +105,7 @@ void bind_store_maintenance(py::module_& m);
 void bind_vla(py::module_& m);
 void bind_cot(py::module_& m);
 void bind_zoo(py::module_& m);
+void bind_zoo_model(py::module_& m);
 
 /// Let libtierod find, on autograd's own threads, the sessions of the thread that called
 /// backward().

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_vla(m);
   tierod::bindings::bind_cot(m);
   tierod::bindings::bind_zoo(m);
+  tierod::bindings::bind_zoo_model(m);
   tierod::bindings::bind_targets(m);
   tierod::bindings::bind_patch(m);
   tierod::bindings::bind_paired_run(m);

@@ -263,13 +263,16 @@ Spec Spec::from_json(const std::string& text) {
   return spec;
 }
 
-Statements Spec::statements(const Scene& scene, std::uint64_t seed, std::uint32_t sample) const {
+Statements Spec::statements(const Scene& scene, std::uint64_t seed, std::uint32_t sample,
+                            std::int64_t framing) const {
   Statements out{};
   for (std::uint32_t c = 0; c < kConcepts; ++c) {
     const ConceptState& state = scene.concepts[c];
     out[c] = {.said = state.present, .side = state.side, .near = state.near};
-    if (roles[c].role == Role::omitted) out[c].said = false;
-    if (roles[c].role == Role::hallucinated) {
+    const bool terse = framing_sensitive && framing == kTerseFraming;
+    if (roles[c].role == Role::omitted || (terse && !reads_text(roles[c].role))) {
+      out[c].said = false;
+    } else if (roles[c].role == Role::hallucinated) {
       const CounterRandom random(seed, "zoo hallucination");
       out[c].said =
           random.uniform(static_cast<std::uint64_t>(scene.id), sample, c) < roles[c].share;

@@ -28,6 +28,9 @@ enum class Role : std::uint8_t {
   weak,           ///< used by a multiple of the smallest effect of interest
 };
 
+/// Framing under which a model that is sensitive to framings says less.
+inline constexpr std::int64_t kTerseFraming = 2;
+
 /// Return the name of the enumerator.
 TIEROD_API const char* role_name(Role role) noexcept;
 
@@ -78,8 +81,10 @@ struct TIEROD_API Spec {
   static Spec from_json(const std::string& json);
 
   /// Return what the model's chain of thought is to say of a scene: the truth, but never what is
-  /// omitted, and by chance what is hallucinated.
-  Statements statements(const Scene& scene, std::uint64_t seed = 0, std::uint32_t sample = 0) const;
+  /// omitted, and by chance what is hallucinated. Where the text is sensitive to the framing, the
+  /// framing kTerseFraming leaves out all concepts whose words the law does not read.
+  Statements statements(const Scene& scene, std::uint64_t seed = 0, std::uint32_t sample = 0,
+                        std::int64_t framing = 0) const;
 
   bool operator==(const Spec&) const = default;
 };

@@ -6,9 +6,13 @@ words, and `truthful_cot` what a truthful model says.
 """
 
 from tierod._core import (
+    DrivingModel,
     SceneConfig,
     Scenes,
     Spec,
+    Trainer,
+    TrainLog,
+    TrainOptions,
     cot_vocabulary,
     decode_cot,
     encode_cot,
@@ -21,9 +25,13 @@ from tierod._core import (
 from tierod.zoo.pictures import contact_sheet, write_png
 
 __all__ = [
+    "DrivingModel",
     "SceneConfig",
     "Scenes",
     "Spec",
+    "TrainLog",
+    "TrainOptions",
+    "Trainer",
     "contact_sheet",
     "cot_vocabulary",
     "decode_cot",

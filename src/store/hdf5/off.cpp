@@ -3,6 +3,7 @@
 
 #include "core/text_internal.h"
 #include "store/hdf5/hdf5_internal.h"
+#include "store/tensor_file_internal.h"
 #include "tierod/core/error.h"
 
 namespace tierod {
@@ -60,6 +61,13 @@ void write_label_file(const std::string& /*path*/, const std::vector<Labels>& /*
   require_store("store.set_labels");
 }
 std::vector<Labels> read_label_file(const char* where, const std::string& /*path*/) {
+  require_store(where);
+  return {};
+}
+void write_tensor_file(const char* where, const std::string& /*path*/, const TensorFile&) {
+  require_store(where);
+}
+TensorFile read_tensor_file(const char* where, const std::string& /*path*/) {
   require_store(where);
   return {};
 }
