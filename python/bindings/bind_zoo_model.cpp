@@ -1,5 +1,7 @@
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "bindings_internal.h"
@@ -74,8 +76,8 @@ void bind_trainer(py::module_& m) {
   using zoo::Trainer;
   py::class_<Trainer>(m, "Trainer", "Trains a model of the zoo on scenes drawn as needed.")
       .def(py::init([](const zoo::Spec& spec, const TrainOptions& options,
-                       const zoo::DrivingModel* trunk) {
-             return trunk == nullptr ? Trainer(spec, options) : Trainer(spec, options, *trunk);
+                       const std::optional<std::shared_ptr<zoo::DrivingModel>>& trunk) {
+             return trunk ? Trainer(spec, options, **trunk) : Trainer(spec, options);
            }),
            py::arg("spec"), py::arg_v("options", TrainOptions(), "..."),
            py::arg("trunk") = py::none())

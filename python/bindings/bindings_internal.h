@@ -74,8 +74,8 @@ auto travelling(Act&& act) {
   }
 }
 
-/// Return a Python callable (done, total, what) as a Progress; None, or a result of None, goes on. An
-/// exception in it, Ctrl-C among them, comes out as itself.
+/// Return a Python callable (done, total, what) as a Progress; None, or a result of None, goes on.
+/// An exception in it, Ctrl-C among them, comes out as itself.
 inline Progress progress_of(const py::object& function) {
   if (function.is_none()) return {};
   const std::shared_ptr<py::object> holder(new py::object(function), DropPython());

@@ -49,6 +49,7 @@ __all__: list[str] = [
     "CrossValidation",
     "Direction",
     "DirectionEdit",
+    "DrivingModel",
     "EditRows",
     "Equivalence",
     "Eraser",
@@ -151,6 +152,9 @@ __all__: list[str] = [
     "TargetRow",
     "TargetSummary",
     "Targets",
+    "TrainLog",
+    "TrainOptions",
+    "Trainer",
     "TrainingStatistics",
     "Trend",
     "TrendMethod",
@@ -3266,6 +3270,140 @@ class Scenes(SceneSource):
         """
     @property
     def config(self) -> SceneConfig: ...
+
+class DrivingModel(Model):
+    """
+    A vision-language-action network whose truth is known.
+    """
+    @staticmethod
+    def folder() -> str:
+        """
+        Return the folder of the models that ship.
+        """
+    @staticmethod
+    def fresh(spec: Spec, seed: typing.SupportsInt | typing.SupportsIndex = 0) -> DrivingModel:
+        """
+        Make a model with fresh weights, the same on every machine.
+        """
+    @staticmethod
+    def load(path: str) -> DrivingModel:
+        """
+        Read a model that save wrote.
+        """
+    @staticmethod
+    def named(name: str) -> DrivingModel:
+        """
+        Return one of the models that ship.
+        """
+    @staticmethod
+    def names() -> list[str]:
+        """
+        Return the names of the models that ship.
+        """
+    def __repr__(self) -> str: ...
+    def language_model(self) -> BlockModel:
+        """
+        Return the language model block by block.
+        """
+    def save(self, path: str) -> None:
+        """
+        Write weights, specification and log as one HDF5 file.
+        """
+    @property
+    def denoise_steps(self) -> int: ...
+    @property
+    def parameter_count(self) -> int: ...
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def training_log(self) -> list[typing.Any]:
+        """
+        Averages of the losses, one dict a stretch of training.
+        """
+
+class TrainOptions:
+    """
+    How a model is trained; keys as in its JSON.
+    """
+
+    __hash__: typing.ClassVar[None] = None  # type: ignore[assignment]
+    def __eq__(self, other: object) -> bool: ...
+    def __init__(self, **kwargs: typing.Any) -> None: ...
+    def __repr__(self) -> str: ...
+    def to_json(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def log_every(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def warm_up_steps(self) -> int: ...
+
+class TrainLog:
+    """
+    Averages over the last steps before `step`.
+    """
+    @property
+    def auxiliary(self) -> float: ...
+    @property
+    def cpu_s(self) -> float: ...
+    @property
+    def cross_entropy(self) -> float:
+        """
+        Of the next word, nats.
+        """
+    @property
+    def flow(self) -> float:
+        """
+        Mean square error, in units of the actions' spread.
+        """
+    @property
+    def step(self) -> int: ...
+
+class Trainer:
+    """
+    Trains a model of the zoo on scenes drawn as needed.
+    """
+    @staticmethod
+    def resume(path: str) -> Trainer:
+        """
+        Go on where save was called.
+        """
+    def __init__(
+        self, spec: Spec, options: TrainOptions = ..., trunk: DrivingModel | None = None
+    ) -> None: ...
+    def log(self) -> list[TrainLog]: ...
+    def model(self) -> DrivingModel:
+        """
+        Return the model with the averaged weights.
+        """
+    def run(
+        self, steps: typing.SupportsInt | typing.SupportsIndex = -1, progress: typing.Any = None
+    ) -> bool:
+        """
+        Make up to so many steps; False where progress(done, total, what) asked to stop.
+        """
+    def save(self, path: str) -> None:
+        """
+        Write a checkpoint, in one move.
+        """
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def options(self) -> TrainOptions: ...
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def step(self) -> int: ...
 
 class TargetRow:
     """

@@ -1,6 +1,5 @@
-#include "store/tensor_file_internal.h"
-
 #include "core/text_internal.h"
+#include "store/tensor_file_internal.h"
 #include "tierod/core/digest.h"
 #include "tierod/core/error.h"
 

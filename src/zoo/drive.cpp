@@ -80,8 +80,10 @@ at::Tensor checked_cot(const at::Tensor& given) {
     for (auto t = text.begin(); t != text.end(); ++t) {
       const bool is_padding = *t == -1;
       if (is_padding != (t >= end)) {
-        refuse("expected cot_tokens padded with -1 behind their end alone, got padding before a "
-               "word in row ", row);
+        refuse(
+            "expected cot_tokens padded with -1 behind their end alone, got padding before a "
+            "word in row ",
+            row);
       }
       if (is_padding) continue;
       const bool last = t + 1 == end;
@@ -127,10 +129,9 @@ std::vector<std::int64_t> next_words(const at::Tensor& logits, const std::vector
     for (std::int64_t token = kAct; token < words_end(); ++token) {
       double value = score[token];
       if (temperature > 0) {
-        value = value / temperature +
-                random.gumbel(keys.scene[row], keys.sample[row],
-                              step * static_cast<std::uint32_t>(vocabulary) +
-                                  static_cast<std::uint32_t>(token));
+        value = value / temperature + random.gumbel(keys.scene[row], keys.sample[row],
+                                                    step * static_cast<std::uint32_t>(vocabulary) +
+                                                        static_cast<std::uint32_t>(token));
       }
       if (value > best) {
         best = value;
@@ -148,8 +149,8 @@ std::vector<std::int64_t> next_words(const at::Tensor& logits, const std::vector
 
 at::Tensor drawn_noise(const Keys& keys, std::uint64_t seed) {
   const CounterRandom random(seed, "zoo action noise");
-  at::Tensor out = at::empty(
-      {static_cast<std::int64_t>(keys.scene.size()), kWaypointTokens, 2}, at::kDouble);
+  at::Tensor out =
+      at::empty({static_cast<std::int64_t>(keys.scene.size()), kWaypointTokens, 2}, at::kDouble);
   auto* value = out.mutable_data_ptr<double>();
   for (std::size_t row = 0; row < keys.scene.size(); ++row) {
     for (std::uint32_t i = 0; i < 2 * kWaypointTokens; ++i) {
@@ -210,9 +211,9 @@ at::Tensor Drive::read_prefix(const vla::Batch& batch, const at::Tensor& index) 
                           config.head_width(), network.options());
     }
   }
-  return network.language(prefix, memory,
-                          internal::language_masks(cuts, rows, 0, kPrefix, config.layers,
-                                                   network.options()));
+  return network.language(
+      prefix, memory,
+      internal::language_masks(cuts, rows, 0, kPrefix, config.layers, network.options()));
 }
 
 void Drive::read_words(at::Tensor hidden) {
@@ -244,8 +245,8 @@ void Drive::read_words(at::Tensor hidden) {
                         options.temperature);
     } else if (step < given->size(1)) {
       for (std::size_t row = 0; row < next.size(); ++row) {
-        const std::int64_t token = given->const_data_ptr<std::int64_t>()
-                                       [static_cast<std::int64_t>(row) * given->stride(0) + step];
+        const std::int64_t token = given->const_data_ptr<
+            std::int64_t>()[static_cast<std::int64_t>(row) * given->stride(0) + step];
         next[row] = token < 0 ? kPad : token;
       }
     }
@@ -255,10 +256,9 @@ void Drive::read_words(at::Tensor hidden) {
     const PhaseScope phase(Phase::decode, step, position);
     const at::Tensor tokens =
         at::tensor(next, at::kLong).unsqueeze(1).to(network.options().device());
-    hidden = network.language(
-        network.embed(tokens), memory,
-        internal::language_masks(cuts, rows, position, 1, network.config().layers,
-                                 network.options()));
+    hidden = network.language(network.embed(tokens), memory,
+                              internal::language_masks(cuts, rows, position, 1,
+                                                       network.config().layers, network.options()));
     logits = logits_at(hidden);
   }
 }
@@ -281,11 +281,10 @@ at::Tensor Drive::denoise(const internal::DrivingSites& sites) {
   const at::Tensor base = internal::expert_mask(
       internal::visible_columns(spec.mask, last, columns()), options_of.dtype().toScalarType());
   const auto masks = internal::action_masks(cuts, rows, base, network.config().layers);
-  const at::Tensor begin = options.pin_action_positions
-                               ? at::full_like(last, internal::kPinnedAction)
-                               : last.add(1);
-  const at::Tensor turn = network.turn_at(
-      begin.unsqueeze(1).add(at::arange(kWaypointTokens, begin.options())));
+  const at::Tensor begin =
+      options.pin_action_positions ? at::full_like(last, internal::kPinnedAction) : last.add(1);
+  const at::Tensor turn =
+      network.turn_at(begin.unsqueeze(1).add(at::arange(kWaypointTokens, begin.options())));
   at::Tensor noisy = (options.noise ? *options.noise : drawn_noise(keys, options.seed))
                          .to(options_of.device(), options_of.dtype().toScalarType());
   if (noisy.size(1) != kWaypointTokens) {
@@ -297,8 +296,7 @@ at::Tensor Drive::denoise(const internal::DrivingSites& sites) {
     const PhaseScope phase(Phase::denoise, step, columns());
     const at::Tensor target =
         network.expert(noisy, at::full({1}, time, options_of), memory, masks, turn);
-    const at::Tensor velocity =
-        internal::point(target.sub(noisy).div(1 - time), sites.velocity);
+    const at::Tensor velocity = internal::point(target.sub(noisy).div(1 - time), sites.velocity);
     noisy = noisy.add(velocity, 1. / static_cast<double>(steps));
   }
   const at::Tensor scale =

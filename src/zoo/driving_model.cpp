@@ -112,9 +112,9 @@ std::string DrivingModel::folder() {
   if (const char* set = std::getenv("TIEROD_ZOO"); set != nullptr && *set != 0) return set;
   const std::filesystem::path here = library_folder();
   // in a wheel or a build tree; in an install prefix, whose library may lie in a folder of its kind
-  const std::vector<std::filesystem::path> places = {here / "zoo" / "models",
-                                                     here / ".." / "share" / "tierod" / "zoo",
-                                                     here / ".." / ".." / "share" / "tierod" / "zoo"};
+  const std::vector<std::filesystem::path> places = {
+      here / "zoo" / "models", here / ".." / "share" / "tierod" / "zoo",
+      here / ".." / ".." / "share" / "tierod" / "zoo"};
   for (const auto& place : places) {
     std::error_code error;
     if (std::filesystem::is_directory(place, error)) return place.lexically_normal().string();
@@ -158,7 +158,9 @@ std::int64_t DrivingModel::parameter_count() const {
 
 vla::BatchSpec DrivingModel::batch_spec() const {
   return {{{"image", at::kByte, {3, kImageHeight, kImageWidth}, "front camera, RGB"},
-           {"ego", at::kFloat, {internal::kEgoTokens, 2},
+           {"ego",
+            at::kFloat,
+            {internal::kEgoTokens, 2},
             "speed in m/s and acceleration in m/s^2 at -.75, -.5, -.25 and 0 s"},
            {"navigation", at::kLong, {}, "0 follow, 1 keep left, 2 keep right"}}};
 }
@@ -170,8 +172,9 @@ vla::ModelDescription DrivingModel::describe() const {
   out.coupling = vla::Coupling::kv_cache;
   out.waypoints = internal::kWaypointTokens;
   out.dt_s = kStepSeconds;
-  out.options = {"num_samples", "cot_tokens", "noise",      "temperature",          "framing",
-                 "knockouts",   "cot_length", "pin_action_positions", "differentiable"};
+  out.options = {"num_samples",   "cot_tokens", "noise",      "temperature",
+                 "framing",       "knockouts",  "cot_length", "pin_action_positions",
+                 "differentiable"};
   out.weights_sha256 = state_->weights_sha256;
 
   std::vector<SiteSpec> sites;

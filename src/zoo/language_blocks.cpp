@@ -86,8 +86,7 @@ class LanguageBlocks : public vla::BlockModel {
       mask = at::full({outputs, end}, -std::numeric_limits<double>::infinity(), hidden.options())
                  .triu(end - outputs + 1);
     }
-    const at::Tensor mixed =
-        internal::attend(query, key, value, mask, square && tokens > 1);
+    const at::Tensor mixed = internal::attend(query, key, value, mask, square && tokens > 1);
     return {.hidden = block.finish(hidden.narrow(1, tokens - outputs, outputs), mixed),
             .key = now.key,
             .value = now.value};

@@ -1,5 +1,3 @@
-#include "zoo/lesson_internal.h"
-
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -14,6 +12,7 @@
 #include "tierod/zoo/language.h"
 #include "tierod/zoo/law.h"
 #include "tierod/zoo/render.h"
+#include "zoo/lesson_internal.h"
 #include "zoo/network_internal.h"
 
 namespace tierod::internal {
@@ -111,8 +110,7 @@ Lesson draw_lesson(const zoo::Spec& spec, const zoo::SceneGenerator& scenes, std
     const auto act = kPrefix + static_cast<std::int64_t>(texts[at_row(row)].size()) - 1;
     act_of[row] = act;
     // both ways to number the waypoints are learned
-    begin_of[row] =
-        random.below(2, key, 0, Draw::pinned) == 0 ? act + 1 : kPinnedAction;
+    begin_of[row] = random.below(2, key, 0, Draw::pinned) == 0 ? act + 1 : kPinnedAction;
     for (const auto& [a, curvature] : zoo::law(spec, scene, stated)) {
       *actions++ = static_cast<float>((a - kAccelerationMean) / kAccelerationScale);
       *actions++ = static_cast<float>(curvature / kCurvatureScale);

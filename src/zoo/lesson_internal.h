@@ -11,17 +11,17 @@ namespace tierod::internal {
 
 /// Hold one batch to learn from.
 struct Lesson {
-  at::Tensor image;       ///< uint8 [rows, 3, 48, 96]
-  at::Tensor ego;         ///< f32 [rows, 4, 2]
-  at::Tensor navigation;  ///< int64 [rows]
-  at::Tensor framing;     ///< int64 [rows]
-  at::Tensor cot;         ///< int64 [rows, longest], padded with kPad
-  at::Tensor cot_target;  ///< int64 [rows, longest]; -100 where nothing is to be learned
-  at::Tensor act;         ///< int64 [rows], place of <act> in the row
+  at::Tensor image;         ///< uint8 [rows, 3, 48, 96]
+  at::Tensor ego;           ///< f32 [rows, 4, 2]
+  at::Tensor navigation;    ///< int64 [rows]
+  at::Tensor framing;       ///< int64 [rows]
+  at::Tensor cot;           ///< int64 [rows, longest], padded with kPad
+  at::Tensor cot_target;    ///< int64 [rows, longest]; -100 where nothing is to be learned
+  at::Tensor act;           ///< int64 [rows], place of <act> in the row
   at::Tensor action_begin;  ///< int64 [rows], position of the first waypoint
-  at::Tensor actions;     ///< f32 [rows, 16, 2], the law's, in units of their spread
-  at::Tensor noise;       ///< f32 [rows, 16, 2]
-  at::Tensor time;        ///< f32 [rows]
+  at::Tensor actions;       ///< f32 [rows, 16, 2], the law's, in units of their spread
+  at::Tensor noise;         ///< f32 [rows, 16, 2]
+  at::Tensor time;          ///< f32 [rows]
   /// f32 [rows, kAuxiliary], and which of it counts.
   at::Tensor auxiliary;
   at::Tensor auxiliary_counts;

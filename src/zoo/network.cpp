@@ -1,5 +1,3 @@
-#include "zoo/network_internal.h"
-
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/complex.h>
@@ -23,6 +21,7 @@
 
 #include "core/json_internal.h"
 #include "tierod/core/random.h"
+#include "zoo/network_internal.h"
 
 namespace tierod::internal {
 
@@ -39,8 +38,7 @@ at::Tensor normed(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 /// Turn pairs of channels of x [rows, tokens, heads, head width] by its position.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& turn) {
-  const at::Tensor pairs =
-      x.contiguous().view({x.size(0), x.size(1), x.size(2), x.size(3) / 2, 2});
+  const at::Tensor pairs = x.contiguous().view({x.size(0), x.size(1), x.size(2), x.size(3) / 2, 2});
   return at::view_as_real(at::view_as_complex(pairs).mul(turn)).flatten(3);
 }
 
@@ -51,10 +49,14 @@ std::string layer_prefix(const char* tower, std::int64_t i) {
 }  // namespace
 
 std::string NetworkConfig::to_json() const {
-  return Json{{"width", width},       {"layers", layers},
-              {"heads", heads},       {"kv_heads", kv_heads},
-              {"channels", channels}, {"feed_forward", feed_forward},
-              {"vision_layers", vision_layers}, {"denoise_steps", denoise_steps}}
+  return Json{{"width", width},
+              {"layers", layers},
+              {"heads", heads},
+              {"kv_heads", kv_heads},
+              {"channels", channels},
+              {"feed_forward", feed_forward},
+              {"vision_layers", vision_layers},
+              {"denoise_steps", denoise_steps}}
       .dump();
 }
 
@@ -80,9 +82,10 @@ NetworkConfig NetworkConfig::from_json(const std::string& text, std::string_view
   read("vision_layers", out.vision_layers);
   read("denoise_steps", out.denoise_steps);
   if (out.width % (2 * out.heads) != 0 || out.heads % out.kv_heads != 0) {
-    throw InvalidArgument(cat(where, " expected a width that twice the heads divide, and heads "
-                              "that kv_heads divides, got width ", out.width, ", heads ",
-                              out.heads, ", kv_heads ", out.kv_heads));
+    throw InvalidArgument(cat(where,
+                              " expected a width that twice the heads divide, and heads "
+                              "that kv_heads divides, got width ",
+                              out.width, ", heads ", out.heads, ", kv_heads ", out.kv_heads));
   }
   return out;
 }
@@ -186,7 +189,8 @@ Projected Block::project(const at::Tensor& x, const at::Tensor& turn) const {
 at::Tensor Block::finish(const at::Tensor& x, const at::Tensor& mixed) const {
   const at::Tensor out = point(at::linear(mixed.transpose(1, 2).flatten(2), out_), sites_.attn_out);
   const at::Tensor mid = point(x.add(out), sites_.resid_mid);
-  const at::Tensor hidden = at::silu(at::linear(normed(mid, mlp_norm_w_, mlp_norm_b_), up_w_, up_b_));
+  const at::Tensor hidden =
+      at::silu(at::linear(normed(mid, mlp_norm_w_, mlp_norm_b_), up_w_, up_b_));
   const at::Tensor mlp = point(at::linear(hidden, down_w_, down_b_), sites_.mlp_out);
   return point(mid.add(mlp), sites_.resid_post);
 }
@@ -267,9 +271,7 @@ Network::Network(const NetworkConfig& config, std::uint64_t seed)
     if (name == "action_position") spread = .3;
     for (std::int64_t i = 0; i < weight.numel(); ++i) {
       const double drawn =
-          is_bias || is_gain
-              ? 0
-              : spread * random.normal(index, 0, static_cast<std::uint32_t>(i));
+          is_bias || is_gain ? 0 : spread * random.normal(index, 0, static_cast<std::uint32_t>(i));
       value[i] = static_cast<float>(is_gain ? 1 : drawn);
     }
     ++index;
@@ -295,7 +297,8 @@ at::Tensor Network::graph_input(at::Tensor x) const {
 }
 
 at::Tensor Network::image_tokens(const at::Tensor& image) const {
-  // Brightness is scaled by 1/64 in the first layer's weights, which costs less than in the picture.
+  // Brightness is scaled by 1/64 in the first layer's weights, which costs less than in the
+  // picture.
   at::Tensor x = at::empty(image.sizes(), options().memory_format(at::MemoryFormat::ChannelsLast))
                      .copy_(image);
   x = graph_input(x);
@@ -327,11 +330,13 @@ at::Tensor Network::prefix(const at::Tensor& image_tokens, const at::Tensor& ego
   const std::int64_t rows = image_tokens.size(0);
   const at::TensorOptions integers = navigation.options();
   const std::int64_t first = zoo::framing_tokens(0)[0];
-  const at::Tensor prompt = at::cat(
-      {framing.mul(zoo::kFramingTokens).add(first).unsqueeze(1).add(
-           at::arange(zoo::kFramingTokens, integers)),
-       navigation.add(zoo::navigation_token(static_cast<zoo::Navigation>(0))).unsqueeze(1)},
-      1);
+  const at::Tensor prompt =
+      at::cat({framing.mul(zoo::kFramingTokens)
+                   .add(first)
+                   .unsqueeze(1)
+                   .add(at::arange(zoo::kFramingTokens, integers)),
+               navigation.add(zoo::navigation_token(static_cast<zoo::Navigation>(0))).unsqueeze(1)},
+              1);
   // speeds lie in 8 to 15 m/s, accelerations in -1 to 1 m/s^2
   const at::Tensor speed = ego.select(2, 0).sub(11.5).mul(.5);
   const at::Tensor acceleration = ego.select(2, 1).mul(1.7);
@@ -369,12 +374,11 @@ at::Tensor Network::expert(const at::Tensor& noisy, const at::Tensor& time, Memo
                            const std::vector<at::Tensor>& masks, const at::Tensor& turn) const {
   const at::Tensor waves = at::arange(kTimeWaves, time.options()).sub(1).exp2();
   const at::Tensor angle = time.unsqueeze(1).mul(waves).mul(std::numbers::pi);
-  const at::Tensor moment = at::linear(
-      at::silu(at::linear(at::cat({angle.sin(), angle.cos()}, 1), time_w1_, time_b1_)), time_w2_,
-      time_b2_);
-  at::Tensor hidden = graph_input(at::linear(noisy, action_w_, action_b_)
-                                      .add(action_position_)
-                                      .add(moment.unsqueeze(1)));
+  const at::Tensor moment =
+      at::linear(at::silu(at::linear(at::cat({angle.sin(), angle.cos()}, 1), time_w1_, time_b1_)),
+                 time_w2_, time_b2_);
+  at::Tensor hidden = graph_input(
+      at::linear(noisy, action_w_, action_b_).add(action_position_).add(moment.unsqueeze(1)));
   for (std::size_t i = 0; i < expert_.size(); ++i) {
     const Block& block = *expert_[i];
     hidden = point(std::move(hidden), block.resid_pre());

@@ -24,7 +24,7 @@ struct NetworkConfig {
   std::int64_t kv_heads = 2;
   std::int64_t feed_forward = 192;
   std::int64_t vision_layers = 1;
-  std::int64_t channels = 16;     ///< after the first convolution
+  std::int64_t channels = 16;      ///< after the first convolution
   std::int64_t denoise_steps = 4;  ///< Euler steps
 
   std::int64_t head_width() const { return width / heads; }
@@ -63,9 +63,7 @@ inline const at::Tensor& point(const at::Tensor& x, const Site& /*site*/) { retu
 inline at::Tensor point(at::Tensor&& x, const Site& /*site*/) { return std::move(x); }
 #else
 inline at::Tensor point(const at::Tensor& x, const Site& site) { return hook_point(x, site); }
-inline at::Tensor point(at::Tensor&& x, const Site& site) {
-  return hook_point(std::move(x), site);
-}
+inline at::Tensor point(at::Tensor&& x, const Site& site) { return hook_point(std::move(x), site); }
 #endif
 
 /// Hold the keys and values that one layer has seen, [rows, kv heads, tokens, head width], keys

@@ -1,5 +1,3 @@
-#include "zoo/row_spans_internal.h"
-
 #include <ATen/ops/full.h>
 
 #include <algorithm>
@@ -10,6 +8,7 @@
 #include "tierod/core/site.h"
 #include "tierod/zoo/language.h"
 #include "zoo/network_internal.h"
+#include "zoo/row_spans_internal.h"
 
 namespace tierod::internal {
 
@@ -73,8 +72,9 @@ void hide(const at::Tensor& mask, std::int64_t row, std::int64_t query, const Cu
 void check_sight(const std::vector<at::Tensor>& masks) {
   for (const at::Tensor& mask : masks) {
     if (!mask.isneginf().all(-1).any().item<bool>()) continue;
-    refuse("expected knockouts that leave every token something to see, got ones that hide all of "
-           "it; leave one of the spans visible");
+    refuse(
+        "expected knockouts that leave every token something to see, got ones that hide all of "
+        "it; leave one of the spans visible");
   }
 }
 
@@ -128,8 +128,8 @@ std::vector<Span> RowSpans::table(std::int64_t action_begin) const {
   return out;
 }
 
-std::vector<Cut> resolve_knockouts(const std::vector<vla::Knockout>& knockouts,
-                                   std::int64_t layers, std::int64_t heads) {
+std::vector<Cut> resolve_knockouts(const std::vector<vla::Knockout>& knockouts, std::int64_t layers,
+                                   std::int64_t heads) {
   std::vector<Cut> out;
   for (const vla::Knockout& knockout : knockouts) {
     Cut cut = {.columns = span_of(knockout.columns, "columns"),
@@ -155,8 +155,7 @@ std::vector<at::Tensor> language_masks(const std::vector<Cut>& cuts,
   if (!needed) return {};
   const auto heads = static_cast<std::int64_t>(cuts.front().heads.size());
   const auto count = static_cast<std::int64_t>(rows.size());
-  const at::Tensor causal =
-      at::full({tokens, begin + tokens}, kHidden, options).triu(begin + 1);
+  const at::Tensor causal = at::full({tokens, begin + tokens}, kHidden, options).triu(begin + 1);
   std::vector<at::Tensor> out;
   for (std::int64_t layer = 0; layer < layers; ++layer) {
     const at::Tensor mask = causal.expand({count, heads, tokens, begin + tokens}).contiguous();

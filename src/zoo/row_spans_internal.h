@@ -63,8 +63,8 @@ struct Cut {
 
 /// @throws InvalidArgument on spans, layers or heads that there are not, and on columns that stand
 ///         behind their readers, who cannot see them anyway.
-std::vector<Cut> resolve_knockouts(const std::vector<vla::Knockout>& knockouts,
-                                   std::int64_t layers, std::int64_t heads);
+std::vector<Cut> resolve_knockouts(const std::vector<vla::Knockout>& knockouts, std::int64_t layers,
+                                   std::int64_t heads);
 
 /// Return what attention adds to its scores in each layer, [rows or 1, heads, queries, keys], for
 /// tokens at `begin` on that see all before them; empty where no cut has such readers.

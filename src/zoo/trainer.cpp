@@ -177,10 +177,10 @@ struct Trainer::State {
 
   double rate() const {
     const double progress = static_cast<double>(step) / static_cast<double>(options.steps);
-    const double warm =
-        options.warm_up_steps == 0
-            ? 1
-            : std::min(1., static_cast<double>(step + 1) / static_cast<double>(options.warm_up_steps));
+    const double warm = options.warm_up_steps == 0
+                            ? 1
+                            : std::min(1., static_cast<double>(step + 1) /
+                                               static_cast<double>(options.warm_up_steps));
     return options.learning_rate * warm *
            (kLastRate + (1 - kLastRate) * .5 * (1 + std::cos(std::numbers::pi * progress)));
   }
@@ -211,8 +211,7 @@ at::Tensor Trainer::State::losses(const internal::Lesson& lesson) const {
   const at::Tensor prefix = network->prefix(image_tokens, here(lesson.ego), here(lesson.navigation),
                                             here(lesson.framing));
   internal::Memory memory(static_cast<std::size_t>(network->config().layers));
-  const at::Tensor hidden =
-      network->language(at::cat({prefix, network->embed(cot)}, 1), memory);
+  const at::Tensor hidden = network->language(at::cat({prefix, network->embed(cot)}, 1), memory);
   // the state at a position foretells the next word
   const at::Tensor logits =
       network->logits(hidden.narrow(1, internal::kPrefix - 1, cot.size(1))).flatten(0, 1);
@@ -220,8 +219,8 @@ at::Tensor Trainer::State::losses(const internal::Lesson& lesson) const {
 
   const std::int64_t columns = internal::kPrefix + cot.size(1);
   const at::Tensor visible = internal::visible_columns(spec.mask, here(lesson.act), columns);
-  const std::vector<at::Tensor> masks(
-      memory.size(), internal::expert_mask(visible, hidden.scalar_type()));
+  const std::vector<at::Tensor> masks(memory.size(),
+                                      internal::expert_mask(visible, hidden.scalar_type()));
   const at::Tensor positions =
       here(lesson.action_begin)
           .unsqueeze(1)
@@ -230,8 +229,7 @@ at::Tensor Trainer::State::losses(const internal::Lesson& lesson) const {
   const at::Tensor time = here(lesson.time);
   const at::Tensor noise = here(lesson.noise);
   const at::Tensor noisy = noise.add(target.sub(noise).mul(time.unsqueeze(1).unsqueeze(1)));
-  const at::Tensor guess =
-      network->expert(noisy, time, memory, masks, network->turn_at(positions));
+  const at::Tensor guess = network->expert(noisy, time, memory, masks, network->turn_at(positions));
   const at::Tensor flow = at::mse_loss(guess, target);
 
   const at::Tensor read = network->auxiliary(image_tokens);
@@ -250,7 +248,8 @@ void Trainer::State::update() {
   gradients.reserve(parameters.size());
   for (const at::Tensor& p : parameters) gradients.push_back(p.grad());
   const at::Tensor norm = at::stack(at::_foreach_norm(gradients)).norm();
-  at::_foreach_mul_(gradients, at::full({}, kClip, norm.options()).div(norm.add(1e-6)).clamp_max(1));
+  at::_foreach_mul_(gradients,
+                    at::full({}, kClip, norm.options()).div(norm.add(1e-6)).clamp_max(1));
   // gains, biases and the like do not decay
   for (const bool decays : {true, false}) {
     std::vector<at::Tensor> p, g, m, v, steps, none;
@@ -307,8 +306,8 @@ Trainer::Trainer(Spec spec, TrainOptions options)
                                      internal::NetworkConfig())) {}
 
 Trainer::Trainer(Spec spec, TrainOptions options, const DrivingModel& trunk)
-    : state_(std::make_unique<State>(std::move(spec), std::move(options),
-                                     trunk.network()->config())) {
+    : state_(
+          std::make_unique<State>(std::move(spec), std::move(options), trunk.network()->config())) {
   const at::NoGradGuard off;
   const auto from = trunk.network()->named_parameters();
   for (std::size_t i = 0; i < state_->names.size(); ++i) {
@@ -333,11 +332,10 @@ bool Trainer::run(std::int64_t steps, const Progress& progress) {
   const std::int64_t last = state_->step + (steps < 0 ? left : std::min(steps, left));
   while (state_->step < last) {
     state_->make_step();
-    const std::string what =
-        state_->log.empty() ? state_->spec.name
-                            : cat(state_->spec.name, ": cross-entropy ",
-                                  state_->log.back().cross_entropy, ", flow ",
-                                  state_->log.back().flow);
+    const std::string what = state_->log.empty() ? state_->spec.name
+                                                 : cat(state_->spec.name, ": cross-entropy ",
+                                                       state_->log.back().cross_entropy, ", flow ",
+                                                       state_->log.back().flow);
     if (progress && !progress(state_->step, state_->options.steps, what)) return false;
   }
   return true;

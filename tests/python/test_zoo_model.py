@@ -97,7 +97,9 @@ def test_cut_from_the_start_of_the_words_control_does_not_depend_on_them(model, 
     assert torch.equal(one.actions, two.actions)
     assert not torch.equal(one.actions, base.actions)
     # what stands behind the words has read them
-    leak = [given(model, t, knockouts=cuts[:1]).actions for t in (base.cot_tokens, other_words(base))]
+    leak = [
+        given(model, t, knockouts=cuts[:1]).actions for t in (base.cot_tokens, other_words(base))
+    ]
     assert not torch.equal(*leak)
 
 
@@ -226,11 +228,11 @@ def test_what_cannot_be_meant_is_refused(model, base):
 
     with pytest.raises(bad, match="image"):
         model.rollout(with_image(batch["image"][:, :, :40]))
-    with pytest.raises(bad, match="cot_tokens|word|token"):
+    with pytest.raises(bad, match=r"cot_tokens"):
         given(model, torch.full((6, 4), 999))
     with pytest.raises(bad, match="act"):
         given(model, torch.full((6, 3), 7))
-    with pytest.raises(bad, match="span|knockout|columns"):
+    with pytest.raises(bad, match=r"image 7"):
         given(model, base.cot_tokens, knockouts=[vla.Knockout("image 7")])
     with pytest.raises(bad, match="framing"):
         model.rollout(batch, vla.RolloutOptions(framing="shouting"))

@@ -4,8 +4,6 @@
 // file therefore begins with a user block of 512 bytes, which HDF5 skips and every HDF5 reader
 // knows, and which holds the sha256 of all that follows.
 
-#include "store/tensor_file_internal.h"
-
 #include <ATen/ops/empty.h>
 #include <unistd.h>
 
@@ -16,6 +14,7 @@
 #include "core/json_internal.h"
 #include "store/bytes_internal.h"
 #include "store/hdf5/handles_internal.h"
+#include "store/tensor_file_internal.h"
 #include "tierod/core/digest.h"
 
 namespace tierod::internal {
