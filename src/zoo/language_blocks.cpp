@@ -36,9 +36,8 @@ class LanguageBlocks : public vla::BlockModel {
     const at::NoGradGuard off;
     const Suspend silent;
     const at::Tensor& navigation = batch.at("navigation");
-    const at::Tensor prefix =
-        network_->prefix(network_->image_tokens(batch.at("image")), batch.at("ego"), navigation,
-                         at::full_like(navigation, 0));
+    at::Tensor prefix = network_->prefix(network_->image_tokens(batch.at("image")), batch.at("ego"),
+                                         navigation, at::full_like(navigation, 0));
     if (words(batch) == 0) return prefix;
     const at::Tensor& tokens = batch.at("cot_tokens");
     // padding stands behind <act>, where nobody looks

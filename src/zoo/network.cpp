@@ -244,6 +244,7 @@ Network::Network(const NetworkConfig& config, std::uint64_t seed)
   const auto tower = [&](const char* name, std::int64_t layers, std::int64_t kv_heads,
                          bool rotated) {
     std::vector<std::shared_ptr<Block>> out;
+    out.reserve(static_cast<std::size_t>(layers));
     for (std::int64_t i = 0; i < layers; ++i) {
       out.push_back(register_module(
           cat(name, i), std::make_shared<Block>(config, kv_heads, rotated, layer_prefix(name, i))));
@@ -263,9 +264,8 @@ Network::Network(const NetworkConfig& config, std::uint64_t seed)
     const bool is_gain = name.find("norm_w") != std::string::npos;
     auto* value = weight.mutable_data_ptr<float>();
     // the spread that torch's own layers start with, sqrt(1 / (3 inputs))
-    double spread = weight.dim() < 2
-                        ? 0
-                        : 1 / std::sqrt(3.0 * static_cast<double>(weight.numel() / weight.size(0)));
+    const std::int64_t inputs = weight.dim() < 2 ? 0 : weight.numel() / weight.size(0);
+    double spread = inputs == 0 ? 0 : 1 / std::sqrt(3.0 * static_cast<double>(inputs));
     if (name == "token_embedding") spread = .5;
     if (name == "patch_position") spread = .02;
     if (name == "action_position") spread = .3;

@@ -80,7 +80,7 @@ void check_sight(const std::vector<at::Tensor>& masks) {
 
 }  // namespace
 
-RowSpans::RowSpans() : next_(kPrefix) {
+RowSpans::RowSpans() {
   ranges_[kPromptSpan] = {0, kImageBegin};
   ranges_[kImageSpan] = {kImageBegin, kEgoBegin};
   ranges_[kEgoSpan] = {kEgoBegin, kCotStart};

@@ -11,6 +11,7 @@
 #include "tierod/core/span.h"
 #include "tierod/vla/rollout.h"
 #include "tierod/zoo/concepts.h"
+#include "zoo/network_internal.h"
 
 namespace tierod::internal {
 
@@ -48,7 +49,7 @@ class RowSpans {
 
  private:
   std::array<Range, kSpans> ranges_{};
-  std::int64_t next_;
+  std::int64_t next_ = kPrefix;
   std::size_t concept_ = zoo::kConcepts;
   bool concluded_ = false;
 };

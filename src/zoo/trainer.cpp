@@ -83,7 +83,7 @@ std::vector<TrainLog> log_from(const Json& json, std::string_view where) {
 }  // namespace
 
 void TrainOptions::check() const {
-  const auto need = [](bool good, const char* field, const char* expected, auto seen) {
+  const auto need = [](bool good, const char* field, const char* expected, const auto& seen) {
     if (good) return;
     throw InvalidArgument(
         cat("[zoo.TrainOptions] field '", field, "': expected ", expected, ", got ", seen));
