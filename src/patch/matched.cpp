@@ -43,7 +43,7 @@ at::Tensor matched_directions(const at::Tensor& write, const at::Tensor& covaria
   if (!w.isfinite().all().item<bool>()) {
     throw NumericalError(cat("[patch.", kWhere, "] expected a finite write vector"));
   }
-  const double largest = s.abs().max().item<double>();
+  const auto largest = s.abs().max().item<double>();
   if ((s - s.t()).abs().max().item<double>() > 1e-8 * largest) {
     throw InvalidArgument(cat("[patch.", kWhere, "] expected a symmetric covariance"));
   }

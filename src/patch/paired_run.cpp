@@ -393,6 +393,7 @@ at::Tensor PairedRun::derivative(const DirectionEdit& edit,
                                 "differentiable and cuts the graph"));
     }
     std::vector<at::Tensor> at_sites;
+    at_sites.reserve(seen.size());
     for (const Seen& one : seen) at_sites.push_back(one.moved);
     const std::vector<at::Tensor> slopes = torch::autograd::grad(
         {values.sum()}, at_sites, {}, /*retain_graph=*/false, /*create_graph=*/false,

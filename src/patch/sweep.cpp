@@ -105,23 +105,25 @@ class Runner {
     SweepOptions planned = options_;
     planned.strategy = plan_.strategy;
     const std::vector<SweepUnit> units = internal::make_units(task_, memory_, planned);
-    std::optional<internal::SweepFile> file;
-    for (std::int64_t row = 0; row < task_.rows && out_.complete; ++row) {
-      const RowState state = start(row);
-      if (row == 0) {
-        check_metric(state);
-        file.emplace(options_.file, options_.file.empty() ? "" : question(state), out_.values);
-        out_.resumed = file->load();
+    RowState state = start(0);
+    check_metric(state);
+    internal::SweepFile file(options_.file, options_.file.empty() ? "" : question(state),
+                             out_.values);
+    out_.resumed = file.load();
+    try {
+      for (std::int64_t row = 0; row < task_.rows && out_.complete; ++row) {
+        if (row > 0) {
+          state = {};  // the row before must not be held beside this one
+          state = start(row);
+        }
+        cells_of(state, row, units, file);
+        if (out_.complete) recheck(state, row);
       }
-      try {
-        cells_of(state, row, units, *file);
-      } catch (...) {
-        file->save();
-        throw;
-      }
-      if (out_.complete) recheck(state, row);
+    } catch (...) {
+      file.save();
+      throw;
     }
-    file->save();
+    file.save();
     if (options_.progress && out_.complete) options_.progress(plan_.cells, plan_.cells, "cells");
     out_.peak_bytes = meter.peak();
     judge();

@@ -62,7 +62,7 @@ std::map<std::int64_t, std::int64_t> shared_begins(const SweepTask& task,
   std::map<std::int64_t, std::int64_t> shared;
   std::int64_t first = 0;
   for (const auto& [begin, spans] : spans_at) {
-    const double cells = static_cast<double>(spans * length(task.sources.size()));
+    const auto cells = static_cast<double>(spans * length(task.sources.size()));
     const double in_vain = static_cast<double>(begin - first) * depth * cells;
     if (shared.empty() || in_vain > call * calls) first = begin;
     shared[begin] = first;

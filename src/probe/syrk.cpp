@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -64,7 +65,8 @@ __attribute__((target("avx2,fma"))) void tile_6x16(const float* a, const float* 
     }
   }
 #pragma GCC unroll 6
-  for (int i = 0; i < 6; ++i) {  // one by one, or the array would stay in memory all the time
+  for (std::ptrdiff_t i = 0; i < 6;
+       ++i) {  // one by one, or the array would stay in memory all the time
     std::memcpy(out + 16 * i, &sums[i][0], sizeof sums[i][0]);
     std::memcpy(out + 16 * i + 8, &sums[i][1], sizeof sums[i][1]);
   }
@@ -84,7 +86,8 @@ __attribute__((target("avx512f"))) void tile_12x32(const float* a, const float* 
     }
   }
 #pragma GCC unroll 12
-  for (int i = 0; i < 12; ++i) {  // one by one, or the array would stay in memory all the time
+  for (std::ptrdiff_t i = 0; i < 12;
+       ++i) {  // one by one, or the array would stay in memory all the time
     std::memcpy(out + 32 * i, &sums[i][0], sizeof sums[i][0]);
     std::memcpy(out + 32 * i + 16, &sums[i][1], sizeof sums[i][1]);
   }
@@ -118,7 +121,7 @@ int syrk_kernels() noexcept {
 
 void add_syrk(const float* x, std::int64_t n, std::int64_t d, double sign, double* gram,
               int kernel) {
-  constexpr std::int64_t kLargestTile = 12 * 32;
+  constexpr std::int64_t kLargestTile = std::int64_t{12} * 32;
   const Kernel& use = kKernels[kernel < 0 ? syrk_kernels() - 1 : kernel];
   const std::int64_t strips = (d + use.wide - 1) / use.wide, tall = (d + use.tall - 1) / use.tall;
   const std::int64_t most = std::min(n, kDepth);

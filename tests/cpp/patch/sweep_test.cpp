@@ -262,8 +262,8 @@ TEST(Sweep, KeepsToTheMemoryThatItPredicts) {
   const TinyTransformer model = TinyTransformer(
       {.layers = 4, .width = 64, .heads = 4, .vocab = 200, .max_tokens = 64, .seed = 3});
   TinyBlocks blocks(model);
-  SweepRequest asked{.base = batch(tokens(1, 1, 40)),
-                     .sources = {{.name = "other", .batch = batch(tokens(1, 2, 40))}},
+  SweepRequest asked{.base = batch(tokens(2, 1, 40)),
+                     .sources = {{.name = "other", .batch = batch(tokens(2, 2, 40))}},
                      .metric = logit_difference(kRight, kWrong)};
   for (const SweepStrategy strategy : kAll) {
     for (const std::int64_t limit : {std::int64_t{6} << 20, std::int64_t{1} << 30}) {
