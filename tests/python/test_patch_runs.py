@@ -219,7 +219,7 @@ def test_what_cannot_be_meant_is_refused(run):
     place = patch.direction_place("vlm.image_embeds", first_axis())
     with pytest.raises(ZeroDivisionError, match="mine"):
         run.direct(Broken())
-    with pytest.raises(NotImplementedError, match="Forgotten must define put_on"):
+    with pytest.raises(TypeError, match="Forgotten must define put_on"):
         run.direct(Forgotten())
     bad = tierod.InvalidArgument
     with pytest.raises(bad, match="0 or 1 for every scene"):

@@ -47,7 +47,7 @@ class Edit(_core._Edit):
         return type(self).__name__
 
     def put_on(self, session: _SessionMethods, rows: EditRows) -> None:
-        raise NotImplementedError(f"{type(self).__name__} must define put_on(session, rows)")
+        raise TypeError(f"{type(self).__name__} must define put_on(session, rows)")
 
     def _put_on(self, core: _core.Session, rows: EditRows) -> None:
         self.put_on(_LentSession(core), rows)
