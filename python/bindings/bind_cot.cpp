@@ -1,9 +1,11 @@
 #include <pybind11/stl.h>
 #include <pybind11/trampoline_self_life_support.h>
 
+#include <algorithm>
 #include <string>
 
 #include "bindings_internal.h"
+#include "tierod/core/error.h"
 #include "tierod/vla/cot.h"
 
 namespace tierod::bindings {
@@ -23,8 +25,19 @@ class PyCotParser : public vla::CotParser, public py::trampoline_self_life_suppo
 // dictionaries keep the order in which they were written
 std::vector<vla::CotTerm> terms_of(const py::dict& phrases) {
   std::vector<vla::CotTerm> terms;
-  for (const auto& [id, words] : phrases)
+  for (const auto& [id, words] : phrases) {
+    const bool listed = py::isinstance<py::sequence>(words) && !py::isinstance<py::str>(words);
+    const py::sequence list = listed ? py::reinterpret_borrow<py::sequence>(words) : py::sequence(py::list());
+    const bool texts = std::all_of(list.begin(), list.end(), [](const py::handle& word) {
+      return py::isinstance<py::str>(word);
+    });
+    if (!py::isinstance<py::str>(id) || !listed || !texts) {
+      throw InvalidArgument("[vla.CotVocabulary] expected a list of phrases for each id, got " +
+                            py::repr(words).cast<std::string>() + " for " +
+                            py::repr(id).cast<std::string>() + "; write {\"id\": [\"phrase\"]}");
+    }
     terms.push_back({id.cast<std::string>(), words.cast<Texts>()});
+  }
   return terms;
 }
 
@@ -124,7 +137,8 @@ void bind_cot(py::module_& m) {
       .def("concept_share", &ParserAgreement::concept_share)
       .def("decision_share", &ParserAgreement::decision_share);
   m.def("parser_agreement", &vla::parser_agreement, py::arg("first"), py::arg("second"),
-        py::arg("concept_ids"), "Compare two readings of the same texts.");
+        py::arg("vocabulary"),
+        "Compare two readings of the same texts, in all concepts of the vocabulary.");
 }
 
 }  // namespace tierod::bindings

@@ -87,7 +87,8 @@ double ParserAgreement::decision_share() const {
 
 ParserAgreement parser_agreement(const std::vector<ParsedCot>& first,
                                  const std::vector<ParsedCot>& second,
-                                 const std::vector<std::string>& concept_ids) {
+                                 const CotVocabulary& vocabulary) {
+  vocabulary.check();
   if (first.size() != second.size()) {
     throw InvalidArgument(
         cat("[vla.parser_agreement] expected two readings of the same texts, got ", first.size(),
@@ -95,7 +96,20 @@ ParserAgreement parser_agreement(const std::vector<ParsedCot>& first,
   }
   constexpr std::size_t kExamples = 20;
   ParserAgreement out;
-  for (const std::string& id : concept_ids) out.concepts.push_back({.concept_id = id});
+  for (const CotTerm& term : vocabulary.concepts) out.concepts.push_back({.concept_id = term.id});
+  for (const auto* readings : {&first, &second}) {
+    for (const ParsedCot& reading : *readings) {
+      for (const CotMention& mention : reading.mentions) {
+        if (std::none_of(out.concepts.begin(), out.concepts.end(), [&](const auto& known) {
+              return known.concept_id == mention.concept_id;
+            })) {
+          throw InvalidArgument(cat("[vla.parser_agreement] expected readings of the vocabulary, ",
+                                    "got the concept '", mention.concept_id,
+                                    "' that it lacks; give the parsers' own"));
+        }
+      }
+    }
+  }
   for (std::size_t i = 0; i < first.size(); ++i) {
     ++out.texts;
     out.understood_by_first += first[i].understood() ? 1 : 0;

@@ -2,12 +2,14 @@
 #include <array>
 #include <cctype>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/text_internal.h"
+#include "tierod/core/error.h"
 #include "tierod/vla/cot.h"
 
 namespace tierod::vla {
@@ -21,6 +23,9 @@ struct Token {
   std::size_t begin, end;
 };
 
+// The apostrophe of typeset text, in UTF-8.
+constexpr std::string_view kCurled = "\xE2\x80\x99";
+
 /// Cut a text into lower-case words and single marks.
 std::vector<Token> tokens_of(std::string_view text) {
   std::vector<Token> tokens;
@@ -31,16 +36,20 @@ std::vector<Token> tokens_of(std::string_view text) {
       ++i;
       continue;
     }
+    std::string word(1, static_cast<char>(std::tolower(c)));
     std::size_t end = i + 1;
-    if (std::isalnum(c) != 0) {
-      while (end < text.size() && (std::isalnum(static_cast<unsigned char>(text[end])) != 0 ||
-                                   text[end] == '-' || text[end] == '\'')) {
+    while (std::isalnum(c) != 0 && end < text.size()) {
+      const auto next = static_cast<unsigned char>(text[end]);
+      if (text.substr(end, kCurled.size()) == kCurled) {
+        word += '\'';
+        end += kCurled.size();
+      } else if (std::isalnum(next) != 0 || next == '-' || next == '\'') {
+        word += static_cast<char>(std::tolower(next));
         ++end;
+      } else {
+        break;
       }
     }
-    std::string word(text.substr(i, end - i));
-    std::transform(word.begin(), word.end(), word.begin(),
-                   [](unsigned char x) { return static_cast<char>(std::tolower(x)); });
     tokens.push_back({std::move(word), i, end});
     i = end;
   }
@@ -55,12 +64,17 @@ bool one_of(std::string_view word, const std::array<std::string_view, N>& words)
 constexpr std::array<std::string_view, 4> kLinks = {"so", "therefore", "thus", "hence"};
 constexpr std::array<std::string_view, 4> kBecause = {"since", "because", "as", "for"};
 constexpr std::array<std::string_view, 4> kJoins = {"and", "or", "nor", ","};
-constexpr std::array<std::string_view, 4> kNegators = {"no", "not", "without", "neither"};
-constexpr std::array<std::string_view, 34> kFillers = {
-    "there", "is",   "are", "a",       "an",      "the",      "on",       "to",   "my",
-    "our",   "in",   "at",  "from",    "of",      "lane",     "crossing", "road", "path",
-    "side",  "i",    "see", "present", "visible", "detected", "front",    "ego",  "any",
-    "its",   "with", "it",  "that",    "who",     "which",    "very"};
+constexpr std::array<std::string_view, 12> kNegators = {
+    "no",     "not",   "without", "neither", "never",  "cannot",
+    "can't",  "don't", "isn't",   "aren't",  "wasn't", "doesn't"};
+// Of what is there or not. Every other filler tells a place.
+constexpr std::array<std::string_view, 6> kPresence = {"present", "visible", "detected",
+                                                       "seen",    "there",   "any"};
+constexpr std::array<std::string_view, 37> kFillers = {
+    "there", "is",   "are", "a",       "an",      "the",      "on",   "to",   "my",  "our",
+    "in",    "at",   "from", "of",     "lane",    "crossing", "road", "path", "side", "i",
+    "see",   "present", "visible", "detected", "front", "ego", "any", "its", "with", "it",
+    "that",  "who",  "which", "very",  "can",     "seen",     "way"};
 constexpr std::array<std::string_view, 12> kLeads = {
     "i", "we", "should", "must", "will", "need", "have", "to", "the", "ego", "vehicle", "now"};
 constexpr std::array<std::string_view, 3> kTails = {"now", "gently", "firmly"};
@@ -87,6 +101,8 @@ class Reader {
   }
 
  private:
+  enum class Join : std::uint8_t { comma, both, either };
+
   template <typename Rule>
   bool attempt(const Rule& rule) {
     at_ = 0;
@@ -146,8 +162,10 @@ class Reader {
   }
 
   bool link() {
-    if (word() == "," || word() == ";" || word() == ".") ++at_;
-    if (!one_of(word(), kLinks)) return false;
+    const bool stop = word() == ";" || word() == ".";
+    if (stop || word() == ",") ++at_;
+    // "Pedestrian ahead. Brake."
+    if (!one_of(word(), kLinks)) return stop;
     ++at_;
     if (word() == ",") ++at_;
     return true;
@@ -155,34 +173,70 @@ class Reader {
 
   bool at_link() const {
     if (one_of(word(), kLinks)) return true;
-    const bool mark = word() == "," || word() == ";" || word() == ".";
-    return mark && at_ + 1 < tokens_.size() && one_of(tokens_[at_ + 1].word, kLinks);
+    if (word() == ";" || word() == ".") return true;
+    return word() == "," && at_ + 1 < tokens_.size() && one_of(tokens_[at_ + 1].word, kLinks);
   }
 
   bool reasons() {
     const std::size_t start = at_;
     while (one_of(word(), kFillers)) ++at_;
     if (word() == "all") ++at_;
+    bool denies = false;
     if (word() == "clear") {
       ++at_;
-      return true;
-    }
-    at_ = start;
-    bool inherited = false;
-    while (true) {
-      if (!reason(inherited)) return false;
-      if (ended() || at_link()) return true;
-      if (!one_of(word(), kJoins)) return false;
-      // "no pedestrian or cyclist" denies both, "no pedestrian and a cyclist" one
-      bool passes_on = word() == "or" || word() == "nor";
+      if (word() != "of") return true;
       ++at_;
-      if (word() == "and") ++at_;
-      if (word() == "or" || word() == "nor") {
-        passes_on = true;
+      denies = true;  // "clear of pedestrians"
+    } else {
+      at_ = start;
+    }
+    joins_.clear();
+    if (!reason(denies)) return false;
+    while (!ended() && !at_link()) {
+      if (!one_of(word(), kJoins)) return false;
+      Join join = word() == "," ? Join::comma : (word() == "and" ? Join::both : Join::either);
+      ++at_;
+      if (word() == "and" || word() == "or" || word() == "nor") {
+        join = word() == "and" ? Join::both : Join::either;
         ++at_;
       }
-      inherited = passes_on && out_.mentions.back().negated;
+      if (!reason(false)) return false;
+      joins_.push_back(join);
     }
+    pass_denials_on();
+    return true;
+  }
+
+  /// "no pedestrian or cyclist" denies both, "no pedestrian and a cyclist" one. In "no pedestrian,
+  /// cyclist or cones" it is the "or" at the end that tells of the comma before.
+  void pass_denials_on() {
+    for (std::size_t last = joins_.size(); last > 0; --last) {
+      if (joins_[last - 1] != Join::either) continue;
+      std::size_t first = last - 1;
+      while (first > 0 && joins_[first - 1] != Join::both) --first;
+      bool denied = false;
+      for (std::size_t i = first; i <= last; ++i) {
+        denied = denied || out_.mentions[i].negated;
+        out_.mentions[i].negated = denied;
+      }
+    }
+  }
+
+  /// Skip the place that a "not" before it denies ("not near", "not in our path"). Returns false
+  /// where it denies the presence instead: at the end, or before a word of presence.
+  bool skip_denied_place() {
+    const std::size_t start = at_;
+    while (!ended() && !at_link() && !one_of(word(), kJoins)) {
+      const auto side = longest(vocabulary_.sides);
+      const auto distance = longest(vocabulary_.distances);
+      const std::size_t words = std::max(side.first, distance.first);
+      if (words == 0 && (!one_of(word(), kFillers) || one_of(word(), kPresence))) break;
+      if (longest(vocabulary_.concepts).first > words) break;
+      at_ += std::max<std::size_t>(words, 1);
+    }
+    if (at_ > start && !one_of(word(), kPresence)) return true;
+    at_ = start;
+    return false;
   }
 
   bool reason(bool inherited) {
@@ -207,7 +261,19 @@ class Reader {
         if (!mention.distance.empty() && mention.distance != distance.second->id) return false;
         mention.distance = distance.second->id;
         at_ += distance.first;
-      } else if (one_of(word(), kNegators) || word() == "absent") {
+      } else if (one_of(word(), kNegators)) {
+        // before the name "not near" is of the place, "no near pedestrian" of the pedestrian
+        const bool is_not = word() == "not";
+        ++at_;
+        const std::size_t place =
+            longest(vocabulary_.sides).first + longest(vocabulary_.distances).first;
+        const bool of_place = named || (is_not && place > 0);
+        if (word() == "absent") {
+          ++at_;
+        } else if (!of_place || !skip_denied_place()) {
+          mention.negated = true;
+        }
+      } else if (word() == "absent") {
         mention.negated = true;
         ++at_;
       } else if (one_of(word(), kFillers)) {
@@ -225,6 +291,7 @@ class Reader {
   std::vector<Token> tokens_;
   std::size_t at_ = 0;
   std::size_t furthest_ = 0;
+  std::vector<Join> joins_;  // between mention i and i + 1
   ParsedCot out_;
 };
 
@@ -232,6 +299,17 @@ class Reader {
 
 GrammarParser::GrammarParser(CotVocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {
   vocabulary_.check();
+  for (const auto* terms : {&vocabulary_.concepts, &vocabulary_.sides, &vocabulary_.distances}) {
+    for (const CotTerm& term : *terms) {
+      for (const std::string& phrase : term.phrases) {
+        const std::string_view first = internal::split(phrase, ' ').front();
+        if (!one_of(first, kLinks) && !one_of(first, kJoins)) continue;
+        throw InvalidArgument(cat("[vla.GrammarParser] expected no phrase that begins with a word "
+                                  "that joins reasons, got '",
+                                  phrase, "' for '", term.id, "'; leave it out"));
+      }
+    }
+  }
 }
 
 std::vector<ParsedCot> GrammarParser::parse(const std::vector<std::string>& texts) const {

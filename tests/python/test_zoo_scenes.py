@@ -82,7 +82,7 @@ def test_stories_are_read_by_both_parsers(scenes):
     words = zoo.cot_vocabulary()
     first = vla.GrammarParser(words).parse(texts)
     second = vla.LexiconParser(words).parse(texts)
-    agreement = vla.parser_agreement(first, second, zoo.zoo_concepts())
+    agreement = vla.parser_agreement(first, second, words)
     assert agreement.understood_by_both == 400
     assert agreement.concept_share() == agreement.decision_share() == 1
     red = scenes.labels("red_light").bool().tolist()

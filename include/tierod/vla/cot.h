@@ -73,14 +73,19 @@ class TIEROD_API CotParser {
 /// Read sentences that follow a grammar, word by word, and refuse all others:
 ///
 ///     cot     = reasons link decision | decision because reasons | decision | reasons
-///     reasons = "clear" | reason {("and" | "or" | "nor" | ",") reason}
-///     reason  = ["there" verb] [negator] {determiner} concept {side | distance | filler} ["not"
-///     filler]
+///     link    = [mark] ("so" | "therefore" | "thus" | "hence") | "." | ";"
+///     reasons = "clear" | ["clear of"] reason {("and" | "or" | "nor" | ",") reason}
+///     reason  = {negator | filler | side | distance} concept {negator | filler | side | distance}
 ///
 /// A word that it does not know, or a word out of place, is a `problem`, and nothing is read.
+///
+/// Both parsers take a denial by what it denies: "no pedestrian", "a pedestrian is not present" and
+/// "no cyclist, pedestrian or cones" the presence, "a pedestrian, not near" and "a pedestrian is
+/// not in our path" the place alone, which then is not read.
 class TIEROD_API GrammarParser : public CotParser {
  public:
-  /// @throws InvalidArgument as `CotVocabulary::check` does.
+  /// @throws InvalidArgument as `CotVocabulary::check` does, and on a phrase that begins with a
+  ///         word that joins reasons, which could never be read.
   explicit GrammarParser(CotVocabulary vocabulary);
   std::vector<ParsedCot> parse(const std::vector<std::string>& texts) const override;
 
@@ -127,10 +132,10 @@ struct TIEROD_API ParserAgreement {
   double decision_share() const;
 };
 
-/// Compare two parsers of the same texts.
-/// @throws InvalidArgument if the lengths differ.
+/// Compare two parsers of the same texts, in all concepts of their vocabulary.
+/// @throws InvalidArgument if the lengths differ, or a reading states what the vocabulary lacks.
 TIEROD_API ParserAgreement parser_agreement(const std::vector<ParsedCot>& first,
                                             const std::vector<ParsedCot>& second,
-                                            const std::vector<std::string>& concept_ids);
+                                            const CotVocabulary& vocabulary);
 
 }  // namespace tierod::vla

@@ -81,6 +81,34 @@ const std::vector<Case> kBoth = {
     {"RED LIGHT AHEAD SO STOP", "red_light ahead -> stop"},
     {"near pedestrian on the left side so I must brake now", "pedestrian left near -> brake"},
     {"pedestrian, cyclist and red light so brake", "pedestrian, cyclist, red_light -> brake"},
+    // a denial of a list
+    {"no pedestrian, cyclist or red light so keep",
+     "not pedestrian, not cyclist, not red_light -> keep"},
+    {"neither pedestrian, cyclist nor stop sign so keep",
+     "not pedestrian, not cyclist, not stop_sign -> keep"},
+    {"red light near, no pedestrian, cyclist or stop sign so brake",
+     "red_light near, not pedestrian, not cyclist, not stop_sign -> brake"},
+    {"pedestrian and no cyclist or stop sign so brake",
+     "pedestrian, not cyclist, not stop_sign -> brake"},
+    // a denial of a place is none of the presence
+    {"The pedestrian is not in our path, so keep", "pedestrian -> keep"},
+    {"pedestrian not near so slow", "pedestrian -> slow"},
+    {"not near pedestrian so slow", "pedestrian -> slow"},
+    {"no near pedestrian so keep", "not pedestrian near -> keep"},
+    {"pedestrian left not far so brake", "pedestrian left -> brake"},
+    {"The pedestrian is not crossing so keep", "pedestrian -> keep"},
+    {"cyclist is not there so keep", "not cyclist -> keep"},
+    {"cyclist is not absent so slow", "cyclist -> slow"},
+    // other words that deny
+    {"I cannot see a pedestrian so keep", "not pedestrian -> keep"},
+    {"There aren't any pedestrians so keep", "not pedestrian -> keep"},
+    {"There isn\xE2\x80\x99t a cyclist so keep", "not cyclist -> keep"},
+    {"The road is clear of pedestrians so keep", "not pedestrian -> keep"},
+    // blanks and full stops
+    {"red   light  near so brake", "red_light near -> brake"},
+    {"Pedestrian near. Brake hard now.", "pedestrian near -> brake"},
+    {"brake lights ahead near so brake", "lead_braking ahead near -> brake"},
+    {"brake because of brake lights", "lead_braking -> brake"},
 };
 
 TEST(CotParsers, ReadWhatWasReadByHand) {
@@ -108,6 +136,19 @@ TEST(CotParsers, TheGrammarSaysWhatItDoesNotUnderstand) {
   EXPECT_EQ(shown(lexicon.parse({"pedestrian near so do not brake"})[0]),
             "pedestrian near -> none");
   EXPECT_EQ(shown(lexicon.parse({""})[0]), " -> none");
+  // a denied decision does not deny the next; the last link is the one that leads to it
+  EXPECT_EQ(shown(lexicon.parse({"pedestrian near so do not keep, brake"})[0]),
+            "pedestrian near -> brake");
+  EXPECT_EQ(shown(lexicon.parse({"pedestrian so near, we should brake"})[0]),
+            "pedestrian -> brake");
+  EXPECT_EQ(shown(lexicon.parse({"cyclist so near so slow down"})[0]), "cyclist near -> slow");
+  EXPECT_EQ(shown(lexicon.parse({"pedestrian wobbling near, slow down"})[0]),
+            "pedestrian near -> slow");
+  EXPECT_EQ(shown(lexicon.parse({"so many brake lights"})[0]), "lead_braking -> none");
+  // a place without a mark is of the concept before it
+  EXPECT_EQ(shown(lexicon.parse({"pedestrian left cyclist right so slow"})[0]),
+            "pedestrian left, cyclist right -> slow");
+  EXPECT_EQ(shown(lexicon.parse({"a pedestrian-free road so keep"})[0]), "not pedestrian -> keep");
   // words inside of words are none
   EXPECT_EQ(shown(lexicon.parse({"infrared brakes, unstoppable"})[0]), " -> none");
 }
@@ -141,7 +182,7 @@ TEST(CotParsers, AgreeOnEverySentenceOfTheGrammar) {
   const CounterRandom random(3, "sentences");
   std::vector<std::string> texts;
   std::vector<std::vector<bool>> said;
-  std::vector<std::string> decisions;
+  std::vector<std::string> readings;
   for (std::uint64_t i = 0; i < 4000; ++i) {
     std::uint32_t draw = 0;
     const auto below = [&](std::size_t n) {
@@ -150,18 +191,28 @@ TEST(CotParsers, AgreeOnEverySentenceOfTheGrammar) {
     const auto phrase = [&](const CotTerm& term) {
       return term.phrases[below(term.phrases.size())];
     };
-    std::string reasons;
+    std::string reasons, reading;
     std::vector<bool> present(words.concepts.size());
+    // "no a, b or c", or each reason with its own "no"
+    const bool list = below(5) == 0;
     const std::size_t first = below(words.concepts.size());
     const std::uint32_t count = below(4);
     for (std::size_t j = 0; j < count; ++j) {
       const std::size_t c = (first + j) % words.concepts.size();
-      const bool negated = below(4) == 0;
-      if (j > 0) reasons += below(3) == 0 ? ", " : " and ";
-      if (negated) reasons += "no ";
+      const bool negated = list || below(4) == 0;
+      if (j > 0) {
+        reasons += list ? (j + 1 == count ? " or " : ", ") : (below(3) == 0 ? ", " : " and ");
+        reading += ", ";
+      }
+      if (negated && (!list || j == 0)) reasons += "no ";
       reasons += phrase(words.concepts[c]);
-      if (below(2) == 0) reasons += " " + phrase(words.sides[below(3)]);
-      if (below(2) == 0) reasons += " " + phrase(words.distances[below(2)]);
+      reading += (negated ? "not " : "") + words.concepts[c].id;
+      for (const auto* terms : {&words.sides, &words.distances}) {
+        if (below(2) == 0) continue;
+        const CotTerm& term = (*terms)[below(terms->size())];
+        reasons += " " + phrase(term);
+        reading += " " + term.id;
+      }
       present[c] = !negated;
     }
     if (count == 0) reasons = "clear";
@@ -169,22 +220,20 @@ TEST(CotParsers, AgreeOnEverySentenceOfTheGrammar) {
     texts.push_back(below(3) == 0 ? phrase(decision) + " because " + reasons
                                   : reasons + " so " + phrase(decision));
     said.push_back(present);
-    decisions.push_back(decision.id);
+    readings.push_back(reading + " -> " + decision.id);
   }
   const std::vector<ParsedCot> grammar = GrammarParser(words).parse(texts);
   const std::vector<ParsedCot> lexicon = LexiconParser(words).parse(texts);
   for (const auto* parsed : {&grammar, &lexicon}) {
     for (std::size_t i = 0; i < texts.size(); ++i) {
       ASSERT_TRUE((*parsed)[i].understood()) << texts[i] << ": " << (*parsed)[i].problem;
-      ASSERT_EQ((*parsed)[i].decision, decisions[i]) << texts[i];
+      ASSERT_EQ(shown((*parsed)[i]), readings[i]) << texts[i];
       for (std::size_t c = 0; c < words.concepts.size(); ++c) {
         ASSERT_EQ((*parsed)[i].states(words.concepts[c].id), said[i][c]) << texts[i];
       }
     }
   }
-  std::vector<std::string> ids;
-  for (const CotTerm& term : words.concepts) ids.push_back(term.id);
-  const ParserAgreement agreement = parser_agreement(grammar, lexicon, ids);
+  const ParserAgreement agreement = parser_agreement(grammar, lexicon, words);
   EXPECT_EQ(agreement.understood_by_both, 4000);
   EXPECT_EQ(agreement.concept_share(), 1);
   EXPECT_EQ(agreement.decision_share(), 1);
@@ -201,7 +250,8 @@ TEST(ParserAgreement, CountsByHand) {
                                         reading({}, std::nullopt), ParsedCot{.problem = "?"}};
   const std::vector<ParsedCot> second = {reading({"a"}, "x"), reading({"b"}, "y"),
                                          reading({"b"}, std::nullopt), reading({"a"}, "x")};
-  const ParserAgreement agreement = parser_agreement(first, second, {"a", "b"});
+  const CotVocabulary words = {.concepts = {{"a", {"an a"}}, {"b", {"a b"}}}};
+  const ParserAgreement agreement = parser_agreement(first, second, words);
   EXPECT_EQ(agreement.texts, 4);
   EXPECT_EQ(agreement.understood_by_first, 3);
   EXPECT_EQ(agreement.understood_by_second, 4);
@@ -213,7 +263,11 @@ TEST(ParserAgreement, CountsByHand) {
   EXPECT_DOUBLE_EQ(agreement.concept_share(), 4.0 / 6);
   EXPECT_DOUBLE_EQ(agreement.decision_share(), 2.0 / 3);
   EXPECT_EQ(agreement.differing, (std::vector<std::int64_t>{1, 2}));
-  EXPECT_NE(message_of<InvalidArgument>([&] { parser_agreement(first, {}, {}); }).find("4 and 0"),
+  EXPECT_NE(message_of<InvalidArgument>([&] { parser_agreement(first, {}, words); }).find("4 and 0"),
+            std::string::npos);
+  EXPECT_NE(message_of<InvalidArgument>([&] {
+              parser_agreement(first, second, {.concepts = {{"a", {"an a"}}}});
+            }).find("got the concept 'b' that it lacks"),
             std::string::npos);
 }
 
@@ -237,6 +291,10 @@ TEST(CotVocabulary, RefusesAmbiguousWords) {
             }).find("ids of their own among the decisions, got 'brake' twice"),
             std::string::npos);
   EXPECT_NE(refusal([](CotVocabulary& w) { w.distances[0].phrases.clear(); }).find("got none"),
+            std::string::npos);
+  EXPECT_NE(refusal([](CotVocabulary& w) {
+              w.concepts[4].phrases = {"and bicycle"};
+            }).find("begins with a word that joins reasons, got 'and bicycle' for 'cyclist'"),
             std::string::npos);
   EXPECT_NE(refusal([](CotVocabulary& w) { w.concepts.clear(); }).find("at least one concept"),
             std::string::npos);

@@ -102,7 +102,7 @@ TEST(Language, WhatIsWrittenIsRead) {
       ASSERT_EQ(seen, written[i]) << texts[i];
     }
   }
-  const auto agreement = vla::parser_agreement(first, second, zoo_concepts());
+  const auto agreement = vla::parser_agreement(first, second, cot_vocabulary());
   EXPECT_EQ(agreement.understood_by_both, 3000);
   EXPECT_EQ(agreement.concept_share(), 1);
   EXPECT_EQ(agreement.decision_share(), 1);
