@@ -107,8 +107,19 @@ void bind_batches(py::module_& m) {
              return Batch{std::move(tensors), std::move(ids)};
            }),
            py::arg("tensors"), py::arg("ids"))
-      .def_readwrite("tensors", &Batch::tensors)
-      .def_readwrite("ids", &Batch::ids)
+      // copies: an edit in place would be lost, so it must not be possible
+      .def_property(
+          "tensors",
+          [](const Batch& b) {
+            return py::module_::import("types").attr("MappingProxyType")(py::cast(b.tensors));
+          },
+          [](Batch& b, std::map<std::string, at::Tensor> tensors) {
+            b.tensors = std::move(tensors);
+          },
+          "By name, read-only; assign a new dict.")
+      .def_property(
+          "ids", [](const Batch& b) { return py::tuple(py::cast(b.ids)); },
+          [](Batch& b, Ids ids) { b.ids = std::move(ids); }, "Read-only; assign a new list.")
       .def_property_readonly("rows", &Batch::rows)
       .def("at", &Batch::at, py::arg("name"), "Return the tensor called name.")
       .def("__getitem__", &Batch::at, py::arg("name"))
@@ -180,7 +191,12 @@ void bind_rollouts(py::module_& m) {
       .def_readwrite("temperature", &RolloutOptions::temperature)
       .def_readwrite("seed", &RolloutOptions::seed)
       .def_readwrite("framing", &RolloutOptions::framing)
-      .def_readwrite("knockouts", &RolloutOptions::knockouts)
+      .def_property(
+          "knockouts", [](const RolloutOptions& o) { return py::tuple(py::cast(o.knockouts)); },
+          [](RolloutOptions& o, std::vector<Knockout> knockouts) {
+            o.knockouts = std::move(knockouts);
+          },
+          "Read-only; assign a new list.")
       .def_readwrite("cot_length", &RolloutOptions::cot_length)
       .def_readwrite("pin_action_positions", &RolloutOptions::pin_action_positions)
       .def_readwrite("differentiable", &RolloutOptions::differentiable)
@@ -213,9 +229,11 @@ void bind_rollouts(py::module_& m) {
              Rollout out;
              out.num_samples = num_samples;
              out.dt_s = dt_s;
-             if (num_samples > 0) {
-               out.sample_index = at::arange(rows, integers).remainder(num_samples);
+             if (num_samples < 1) {
+               throw InvalidArgument("[vla.Rollout] expected num_samples >= 1, got " +
+                                     std::to_string(num_samples));
              }
+             out.sample_index = at::arange(rows, integers).remainder(num_samples);
              out.trajectory =
                  trajectory ? std::move(*trajectory) : vla::unicycle(actions, initial_speed, dt_s);
              out.cot_tokens = cot_tokens ? std::move(*cot_tokens) : at::zeros({rows, 0}, integers);

@@ -116,8 +116,8 @@ at::Tensor lateral_offset(const Rollout& rollout, double at_s) {
   const at::Tensor y = rollout.trajectory.select(-1, 1);
   // waypoint k is reached at (k + 1) dt, and the origin at 0
   const double place = at_s / rollout.dt_s;
-  const auto step =
-      std::min(static_cast<std::int64_t>(std::ceil(place - kSlack)), rollout.waypoints());
+  const auto step = std::clamp<std::int64_t>(static_cast<std::int64_t>(std::ceil(place - kSlack)),
+                                             1, rollout.waypoints());
   const double part = std::min(place - static_cast<double>(step - 1), 1.0);
   const at::Tensor after = y.select(-1, step - 1);
   const at::Tensor before = step > 1 ? y.select(-1, step - 2) : at::zeros_like(after);

@@ -52,7 +52,8 @@ Rollout rollout_scenes(Model& model, const SceneSource& source,
   }
   const auto scenes = static_cast<std::int64_t>(ids.size());
   options.check(scenes);
-  check_options(options, model.describe());
+  const ModelDescription description = model.describe();
+  check_options(options, description);
   const BatchSpec spec = model.batch_spec();
   std::vector<Rollout> parts;
   for (std::int64_t begin = 0; begin < scenes; begin += batch_size) {
@@ -65,13 +66,26 @@ Rollout rollout_scenes(Model& model, const SceneSource& source,
     cut(of_part.cot_tokens);
     cut(of_part.noise);
     const Batch batch = source.batch(part);
+    if (batch.ids != part) {
+      throw InvalidArgument(cat("[vla.rollout_scenes] expected a batch of the scenes ",
+                                list_text(part), " from the source, got ", list_text(batch.ids),
+                                "; its batch(ids) must keep ids and their order"));
+    }
     spec.check(batch);
     parts.push_back(model.rollout(batch, of_part));
-    parts.back().check();
-    if (parts.back().rows() != count * options.num_samples) {
+    const Rollout& got = parts.back();
+    got.check();
+    if (got.rows() != count * options.num_samples || got.num_samples != options.num_samples) {
       throw InvalidArgument(cat("[vla.rollout_scenes] expected ", count * options.num_samples,
-                                " rows (scenes x samples) from the model, got ",
-                                parts.back().rows()));
+                                " rows (", count, " scenes x ", options.num_samples,
+                                " samples) from the model, got ", got.rows(), " rows of ",
+                                got.num_samples, " samples"));
+    }
+    if (got.waypoints() != description.waypoints || got.dt_s != description.dt_s) {
+      throw InvalidArgument(cat("[vla.rollout_scenes] expected ", description.waypoints,
+                                " waypoints every ", description.dt_s, " s as '",
+                                description.name, "' describes itself, got ", got.waypoints(),
+                                " every ", got.dt_s, " s"));
     }
   }
   return parts.size() == 1 ? std::move(parts.front()) : concatenate_rollouts(parts);

@@ -120,7 +120,7 @@ void Rollout::check() const {
 Rollout concatenate_rollouts(const std::vector<Rollout>& parts) {
   if (parts.empty()) refuse("[vla.concatenate_rollouts] expected at least one rollout, got none");
   std::int64_t length = 0;
-  bool spans = true;
+  bool spans = false;
   for (const Rollout& part : parts) {
     part.check();
     const Rollout& first = parts.front();
@@ -131,7 +131,11 @@ Rollout concatenate_rollouts(const std::vector<Rollout>& parts) {
              part.dt_s, ", waypoints ", first.waypoints(), " and ", part.waypoints());
     }
     length = std::max(length, part.cot_tokens.size(1));
-    spans = spans && !part.spans.empty();
+    if (part.spans.empty() == spans && &part != &first) {
+      refuse("[vla.concatenate_rollouts] expected spans in all rollouts or in none, got both; give "
+             "every rollout its spans");
+    }
+    spans = !part.spans.empty();
   }
   Rollout out = {.num_samples = parts.front().num_samples, .dt_s = parts.front().dt_s};
   const auto join = [&](auto&& of) {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tierod
-from tierod import vla
+from tierod import patch, vla
 
 
 class Source(vla.SceneSource):
@@ -177,6 +177,23 @@ def test_bad_input():
 
 
 def test_what_cpp_holds_keeps_its_python_part():
+    made = []
+
+    def counted(thing):
+        made.append(weakref.ref(thing))
+        return thing
+
+    # nothing in Python holds on to the model and its scenes
+    run = patch.PairedRun(counted(Brakes()), counted(Source(6)), [0, 1, 2])
+    gc.collect()
+    assert all(kept() is not None for kept in made)
+    assert run.twins("obstacle", "regenerated").cot_text == ["obstacle", "clear", "obstacle"]
+    del run
+    gc.collect()
+    assert all(kept() is None for kept in made)
+
+
+def test_parsers_may_be_written_in_python():
     words = vla.CotVocabulary({"pedestrian": ["pedestrian"]}, {"brake": ["brake"]})
 
     class Shouting(vla.CotParser):
@@ -187,14 +204,11 @@ def test_what_cpp_holds_keeps_its_python_part():
 
     texts = ["PEDESTRIAN so brake", "clear"]
     agreement = vla.parser_agreement(
-        Shouting().parse(texts), vla.GrammarParser(words).parse(texts), ["pedestrian"]
+        Shouting().parse(texts), vla.GrammarParser(words).parse(texts), words
     )
     # "clear" has no decision for either, "so brake" only for the grammar
     assert (agreement.concepts[0].both, agreement.concepts[0].neither) == (1, 1)
     assert agreement.decision_share() == 0.5
-    gone = weakref.ref(Source(3))
-    gc.collect()
-    assert gone() is None
 
 
 def test_vocabulary_keeps_its_order_and_refuses_two_meanings():
@@ -213,6 +227,11 @@ def test_vocabulary_keeps_its_order_and_refuses_two_meanings():
     assert parsed.decision == "slow"
     with pytest.raises(tierod.InvalidArgument, match="one meaning a phrase"):
         vla.CotVocabulary({"b": ["bus"], "a": ["bus"]})
+    for phrases in ("bus", 3, [3]):
+        with pytest.raises(
+            tierod.InvalidArgument, match=r"list of phrases for each id, got .* for 'b'"
+        ):
+            vla.CotVocabulary({"b": phrases})
 
 
 class TwoBlocks(vla.BlockModel):

@@ -36,6 +36,10 @@ struct TIEROD_API UnicycleActions {
 /// Return the actions whose `unicycle` is `trajectory` [..., waypoints, 3], in its dtype (computed
 /// in f64). Exact for every unicycle that turns by less than half a turn a step; the curvature of a
 /// step without motion is 0.
+///
+/// Exact also means that nothing is smoothed: positions alone do not tell the speed, and an
+/// `initial_speed` that is off by e puts 2 e / dt on every acceleration, with alternating sign. Use
+/// it for paths of a unicycle; fit logs of a real drive by a smoother first.
 /// @throws InvalidArgument on other shapes and unless dt_s > 0.
 TIEROD_API UnicycleActions unicycle_inverse(const at::Tensor& trajectory,
                                             const at::Tensor& initial_speed, double dt_s);

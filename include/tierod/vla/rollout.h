@@ -86,7 +86,8 @@ struct TIEROD_API Rollout {
 };
 
 /// Put rollouts of several batches behind each other; shorter CoTs are padded with -1.
-/// @throws InvalidArgument if there is none, or they differ in num_samples, dt or waypoints.
+/// @throws InvalidArgument if there is none, or they differ in num_samples, dt or waypoints,
+///         or in having spans.
 TIEROD_API Rollout concatenate_rollouts(const std::vector<Rollout>& parts);
 
 }  // namespace tierod::vla

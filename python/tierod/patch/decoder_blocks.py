@@ -125,7 +125,7 @@ class DecoderBlocks(BlockModel):
     def _ids(batch: Batch) -> Tensor:
         for name in ("input_ids", "inputs_embeds"):
             if name in batch.tensors:
-                return batch.tensors[name]
+                return batch[name]
         raise _core.InvalidArgument(
             f"[patch.DecoderBlocks] expected 'input_ids' or 'inputs_embeds' in the batch, got {batch}"
         )

@@ -75,7 +75,7 @@ class WholeForwards:
 
     @staticmethod
     def _length(batch: Batch) -> int:
-        return next(iter(batch.tensors.values())).shape[1]
+        return int(next(iter(batch.tensors.values())).shape[1])
 
     def _site(self, layer: int) -> str:
         return f"layers.{layer}.resid_pre"
