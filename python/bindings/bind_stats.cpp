@@ -323,6 +323,9 @@ void bind_stats(py::module_& m) {
   bind_design(m);
   bind_ranking(m);
   bind_trend(m);
+  m.def("proportion_interval", &stats::proportion_interval, py::arg("successes"), py::arg("trials"),
+        py::arg("confidence") = 0.95,
+        "Interval of a proportion of independent trials (Clopper and Pearson 1934).");
   m.def("student_t_cdf", &stats::student_t_cdf, py::arg("t"), py::arg("df"));
   m.def("student_t_sf", &stats::student_t_sf, py::arg("t"), py::arg("df"));
   m.def("student_t_quantile", &stats::student_t_quantile, py::arg("p"), py::arg("df"));

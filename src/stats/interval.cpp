@@ -1,6 +1,8 @@
 #include "tierod/stats/interval.h"
 
+#include <boost/math/distributions/binomial.hpp>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "stats/check_internal.h"
@@ -33,6 +35,28 @@ Interval t_interval(double estimate, double standard_error, double df, double co
           .df = df,
           .confidence = confidence,
           .method = "t"};
+}
+
+Interval proportion_interval(std::int64_t successes, std::int64_t trials, double confidence) {
+  check_fraction(confidence, "stats.proportion_interval", "confidence");
+  if (trials < 1 || successes < 0 || successes > trials) {
+    throw InvalidArgument(
+        cat("[stats.proportion_interval] expected 0 <= successes <= trials, trials >= 1, got ",
+            successes, " of ", trials));
+  }
+  using Binomial = boost::math::binomial_distribution<double>;
+  const double n = static_cast<double>(trials);
+  const double k = static_cast<double>(successes);
+  const double tail = (1 - confidence) / 2;
+  const double p = k / n;
+  return {.estimate = p,
+          .low = successes == 0 ? 0 : Binomial::find_lower_bound_on_p(n, k, tail),
+          .high = successes == trials ? 1 : Binomial::find_upper_bound_on_p(n, k, tail),
+          .standard_error = std::sqrt(p * (1 - p) / n),
+          .df = std::numeric_limits<double>::infinity(),
+          .confidence = confidence,
+          .clusters = static_cast<std::size_t>(trials),
+          .method = "exact binomial"};
 }
 
 Interval cluster_t_interval(std::span<const double> values, std::span<const std::int64_t> groups,

@@ -42,6 +42,19 @@ def test_distributions_agree_with_scipy():
     assert stats.normal_quantile(0.9) == pytest.approx(scipy.stats.norm.ppf(0.9), rel=1e-13)
 
 
+@pytest.mark.parametrize(("k", "n"), [(0, 12), (3, 12), (12, 12), (297, 301), (1, 1)])
+def test_proportion_interval_is_clopper_pearson(k, n):
+    for confidence in (0.9, 0.95):
+        got = stats.proportion_interval(k, n, confidence)
+        want = scipy.stats.binomtest(k, n).proportion_ci(confidence, "exact")
+        assert got.estimate == k / n
+        np.testing.assert_allclose(
+            [got.low, got.high], [want.low, want.high], rtol=1e-9, atol=1e-12
+        )
+    with pytest.raises(tierod.InvalidArgument, match="got 13 of 12"):
+        stats.proportion_interval(13, 12)
+
+
 def test_cluster_t_interval_is_the_t_test_of_cluster_means(rng):
     x, g = clustered(rng)
     means = [x[g == k].mean() for k in np.unique(g)]
