@@ -63,6 +63,12 @@ T get_json(const Json& value, const char* key, std::string_view where) {
           cat(where, " expected whole numbers of 64 bits in '", key, "', got ", found->dump()));
     }
   }
+  if constexpr (std::is_same_v<T, std::uint64_t>) {
+    if (!found->is_number_unsigned()) {
+      throw InvalidArgument(
+          cat(where, " expected a whole number >= 0 in '", key, "', got ", found->dump()));
+    }
+  }
   try {
     return found->get<T>();
   } catch (const Json::exception& error) {

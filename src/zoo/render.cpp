@@ -47,7 +47,7 @@ class Picture {
   void draw(std::span<std::uint8_t> out) {
     draw_sky();
     draw_ground();
-    if (scene_.stop_line) draw_stop_line();
+    if (scene_.stop_line && ((hidden_ >> kConcepts) & 1U) == 0) draw_stop_line();
     draw_things();
     if (scene_.weather == Weather::rain) collect_streaks();
     develop(out);
@@ -165,8 +165,7 @@ class Picture {
         things[count++] = {scene_.clutter[i].distance_mm, 100 + static_cast<std::int32_t>(i)};
       }
     }
-    // a cutting car takes the place of the one that keeps its lane
-    if (scene_.neighbour && !shown(Concept::cut_in)) things[count++] = {scene_.neighbour_mm, 200};
+    if (scene_.neighbour) things[count++] = {scene_.neighbour_mm, 200};
     for (std::size_t c = 0; c < kConcepts; ++c) {
       const auto which = static_cast<Concept>(c);
       const bool stands_in = (which == Concept::red_light && scene_.green_light) ||

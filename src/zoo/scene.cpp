@@ -156,7 +156,8 @@ Scene SceneGenerator::draw(std::int64_t id) const {
   out.car_ahead = chance(beside[0], .35);
   out.green_light = chance(beside[1], .3);
   out.neighbour = chance(beside[2], .3);
-  out.neighbour_mm = between(beside[3], 10000, 24000);
+  // farther than any concept, so that it hides none and each twin differs by its own pixels
+  out.neighbour_mm = between(beside[3], 22500, 36000);
   const Words key = words(kBeside, 1);
   out.key = (static_cast<std::uint64_t>(key[1]) << 32) | key[0];
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 #include <span>
+#include <string_view>
 #include <thread>
 
 #include "core/text_internal.h"
@@ -67,7 +68,7 @@ std::vector<vla::Agent> agents_of(const Scene& scene, std::uint32_t hidden) {
     const ConceptState& ahead = scene[Concept::lead_braking];
     add("car", ahead.distance_mm, ahead.lateral_mm, speed, 0, 1);
   }
-  if (scene.neighbour && !shown(Concept::cut_in)) add("car", scene.neighbour_mm, 3550, speed, 0, 1);
+  if (scene.neighbour) add("car", scene.neighbour_mm, 3550, speed, 0, 1);
   return out;
 }
 
@@ -199,6 +200,7 @@ std::vector<vla::SceneNuisance> Scenes::nuisances() const {
     return std::count_if(s.clutter.begin(), s.clutter.end(),
                          [](const Clutter& item) { return item.present; });
   });
+  add("stop_line", [](const Scene& s) { return s.stop_line ? 1 : 0; });
   // road users that are there whatever the concepts are
   add("background_agents", [](const Scene& s) { return int{s.car_ahead} + int{s.neighbour}; });
   add("weather", [](const Scene& s) { return static_cast<double>(s.weather); },
@@ -270,6 +272,21 @@ at::Tensor Scenes::weights() const {
                         [&](const Scene& scene) { return generator_.weight(scene); });
 }
 
+namespace {
+
+/// Throw unless all tokens are words or padding.
+void check_words(const at::Tensor& cot, std::string_view where) {
+  const std::int64_t end = framing_tokens(0)[0];  // words of prompts follow
+  const auto* token = cot.const_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < cot.numel(); ++i) {
+    if (token[i] >= -1 && token[i] < end) continue;
+    throw OutOfRange(cat("[", where, "] expected words of the language in [0, ", end,
+                         "), or -1 for padding, got ", token[i], " in row ", i / cot.size(1)));
+  }
+}
+
+}  // namespace
+
 at::Tensor truthful_cot(const Spec& spec, const Scenes& scenes,
                         const std::vector<std::int64_t>& ids, const std::string& twin_by,
                         std::uint64_t seed) {
@@ -306,6 +323,7 @@ at::Tensor law_actions(const Spec& spec, const Scenes& scenes, const std::vector
                                 cot_tokens->defined() ? cat(cot_tokens->sizes()) : "none"));
     }
     cot = cot_tokens->to(at::kCPU).contiguous();
+    check_words(cot, "zoo.law_actions");
   }
   at::Tensor out = at::empty({rows, static_cast<std::int64_t>(kWaypoints), 2}, at::kDouble);
   auto* value = out.mutable_data_ptr<double>();

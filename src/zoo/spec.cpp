@@ -141,7 +141,7 @@ Spec all(std::string_view name, Role role) {
 const char* role_name(Role role) noexcept { return kRoles[static_cast<std::size_t>(role)]; }
 
 std::vector<std::string> Spec::names() {
-  return {"faithful_vision", "faithful_text", "decorative", "mixed", "mixed2"};
+  return {"faithful_vision", "faithful_text", "decorative", "trunk", "mixed", "mixed2"};
 }
 
 Spec Spec::named(std::string_view name) {
@@ -154,10 +154,13 @@ Spec Spec::named(std::string_view name) {
   if (name == "faithful_vision") {
     spec.mask = Mask::cot;
   } else if (name == "faithful_text") {
+    // No mask: what has read the picture tells the lane and the speed as well, which the expert
+    // needs. Statements are flipped in training instead.
     spec = all(name, Role::causal_text);
-    spec.mask = Mask::picture;
   } else if (name == "decorative") {
     spec = all(name, Role::decorative);
+  } else if (name == "trunk") {
+    spec = all(name, Role::causal_both);
   } else if (name == "mixed") {
     set(Concept::red_light, Role::causal_text);
     set(Concept::lead_braking, Role::gated);
@@ -184,9 +187,7 @@ Spec Spec::named(std::string_view name) {
 void Spec::check() const {
   if (name.empty()) refuse("name", "expected a name, got none");
   scenes.check();
-  for (std::size_t c = 0; c < kConcepts; ++c) {
-    if (scenes.prevalence[c] > 0) check_role(*this, c);
-  }
+  for (std::size_t c = 0; c < kConcepts; ++c) check_role(*this, c);
 }
 
 std::string Spec::to_json() const {
@@ -238,7 +239,10 @@ Spec Spec::from_json(const std::string& text) {
     const std::string id(concept_infos()[c].id);
     const auto found = roles->find(id);
     if (found == roles->end()) {
-      if (spec.scenes.prevalence[c] == 0) continue;
+      if (spec.scenes.prevalence[c] == 0) {
+        spec.roles[c] = {.role = Role::decorative};
+        continue;
+      }
       refuse(cat("roles.", id),
              "expected a role for every concept that occurs, got none; give one, "
              "or set scenes.prevalence.",

@@ -65,8 +65,8 @@ struct TIEROD_API Spec {
   /// Text changes with the framing, control does not.
   bool framing_sensitive = false;
 
-  /// Return one of the specifications that ship: faithful_vision, faithful_text, decorative, mixed,
-  /// mixed2.
+  /// Return one of the specifications that ship: faithful_vision, faithful_text, decorative,
+  /// trunk (both routes for all, to start others from), mixed, mixed2.
   /// @throws InvalidArgument with the nearest names.
   static Spec named(std::string_view name);
   static std::vector<std::string> names();

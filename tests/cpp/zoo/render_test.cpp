@@ -62,7 +62,7 @@ TEST(Render, GoldenHashes) {
     all.insert(all.end(), one.begin(), one.end());
   }
   EXPECT_EQ(sha256_hex(all.data(), all.size()),
-            "8496e24c00150eec875ddd83b8e514eadb181b4898fbc276e5741bdc8edd33c2");
+            "e2509476fb1e187e32eec33ce67b78e3492b272d780974a8d703f5197ffbdf48");
   constexpr std::array<const char*, 5> golden = {
       "0ce2f2418f644c1280e758b868dd4fd3fc276e3173d4a00dd0b387fd167b8fe2",
       "400dab1780a774de0c55626ff4000c38f5c0b91471b132b40a061045a00e3191",
@@ -99,16 +99,56 @@ TEST(Render, ThingsStandWhereAPinholeSeesThem) {
   EXPECT_NEAR(moved.left, box.left - 70 * .196 / 7, 1.1);
 }
 
+/// Return the pixels at which a feature is to be seen on an empty road, in any weather.
+std::vector<bool> silhouette(const Scene& scene, std::size_t feature) {
+  constexpr auto kPlane = static_cast<std::size_t>(kImageHeight * kImageWidth);
+  std::vector<bool> out(kPlane);
+  for (std::size_t w = 0; w < 5; ++w) {
+    Scene without = scene;
+    for (ConceptState& state : without.concepts) state.present = false;
+    without.stop_line = without.neighbour = false;
+    without.car_ahead = without.car_ahead && feature == 2;
+    without.green_light = without.green_light && feature == 1;
+    without.weather = static_cast<Weather>(w);
+    without.clutter = {};
+    Scene with = without;
+    (feature < kConcepts ? with.concepts[feature].present : with.stop_line) = true;
+    const Pixels a = picture(without), b = picture(with);
+    for (std::size_t i = 0; i < kPlane; ++i) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        if (a[i + c * kPlane] != b[i + c * kPlane]) out[i] = true;
+      }
+    }
+  }
+  return out;
+}
+
+// Not one pixel beside the concept's own may change: a car that vanished with it would be a second
+// cause.
+TEST(Render, TwinsDifferOnlyInPixelsOfTheConcept) {
+  const SceneGenerator generator((SceneConfig()));
+  std::int64_t seen = 0;
+  for (std::int64_t id = 0; id < 150; ++id) {
+    const Scene scene = generator.draw(id);
+    for (std::size_t f = 0; f <= kConcepts; ++f) {
+      const std::vector<bool> own = silhouette(scene, f);
+      const Pixels a = picture(scene), b = picture(generator.twin(scene, f));
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        if (a[i] == b[i]) continue;
+        ++seen;
+        ASSERT_TRUE(own[i % own.size()]) << "scene " << id << " feature " << f << " pixel " << i;
+      }
+    }
+  }
+  EXPECT_GT(seen, 10000);
+}
+
 TEST(Render, TwinsDifferOnlyWhereTheConceptIs) {
   const SceneGenerator generator((SceneConfig()));
-  constexpr std::array<std::int64_t, kConcepts + 1> most = {400, 300, 320, 700, 600,
-                                                            400, 250, 350, 300};
   for (std::int64_t id = 0; id < 120; ++id) {
     const Scene scene = generator.draw(id);
     for (std::size_t f = 0; f <= kConcepts; ++f) {
       const Box box = difference(picture(scene), picture(generator.twin(scene, f)));
-      // hidden behind something nearer, a concept may show little, but never nothing at large
-      ASSERT_LE(box.pixels, most[f]) << "scene " << id << " feature " << f;
       if (f < kConcepts && box.pixels > 0) {
         const double x = 48 - 70.0 *
                                   (scene.concepts[f].lateral_mm +
