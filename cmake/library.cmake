@@ -40,6 +40,10 @@ if(TIEROD_STORE)
   target_link_libraries(tierod PRIVATE ${TIEROD_HDF5_LIBRARIES})
 endif()
 
+# The zoo's models lie beside the library, here as in a wheel.
+file(MAKE_DIRECTORY "${TIEROD_PYTHON_BUILD_DIR}/zoo")
+file(CREATE_LINK "${PROJECT_SOURCE_DIR}/models" "${TIEROD_PYTHON_BUILD_DIR}/zoo/models" SYMBOLIC)
+
 # No VERSION or SOVERSION: a wheel turns the symlinks into copies.
 set_target_properties(tierod PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${TIEROD_PYTHON_BUILD_DIR}")
 if(SKBUILD)

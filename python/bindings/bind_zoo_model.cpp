@@ -7,6 +7,7 @@
 #include "bindings_internal.h"
 #include "tierod/zoo/driving_model.h"
 #include "tierod/zoo/trainer.h"
+#include "tierod/zoo/truth.h"
 
 namespace tierod::bindings {
 
@@ -55,6 +56,7 @@ void bind_trainer(py::module_& m) {
       .def_readonly("batch_size", &TrainOptions::batch_size)
       .def_readonly("learning_rate", &TrainOptions::learning_rate)
       .def_readonly("warm_up_steps", &TrainOptions::warm_up_steps)
+      .def_readonly("flipped_rows", &TrainOptions::flipped_rows)
       .def_readonly("seed", &TrainOptions::seed)
       .def_readonly("threads", &TrainOptions::threads)
       .def_readonly("device", &TrainOptions::device)
@@ -100,11 +102,45 @@ void bind_trainer(py::module_& m) {
       .def("model", &Trainer::model, "Return the model with the averaged weights.");
 }
 
+void bind_truth(py::module_& m) {
+  using zoo::Truth;
+  py::class_<Truth>(m, "Truth", "A model beside its specification.")
+      .def_readonly("model", &Truth::model)
+      .def_readonly("weights_sha256", &Truth::weights_sha256)
+      .def_readonly("complete", &Truth::complete, "False where it was asked to stop.")
+      .def_readonly("error_median_m", &Truth::error_median_m)
+      .def_readonly("error_p95_m", &Truth::error_p95_m)
+      .def_property_readonly("met", &Truth::met, "Whether every demand is met.")
+      .def("to_json", &Truth::to_json)
+      .def(
+          "to_dict",
+          [](const Truth& t) {
+            return py::dict(py::module_::import("json").attr("loads")(t.to_json()));
+          },
+          "Rows with their intervals, and the demands.")
+      .def("__repr__", [](const Truth& t) {
+        return "Truth('" + t.model + "', " + (t.met() ? "met" : "not met") + ")";
+      });
+  m.def(
+      "check_truth",
+      [](zoo::DrivingModel& model, std::int64_t scenes, std::int64_t natural_scenes,
+         std::uint64_t seed, std::int64_t batch_size, const py::object& progress) {
+        const zoo::TruthOptions options = {scenes, natural_scenes, seed, batch_size};
+        const Progress wrapped = progress_of(progress);
+        const py::gil_scoped_release free;
+        return zoo::check_truth(model, options, wrapped);
+      },
+      py::arg("model"), py::kw_only(), py::arg("scenes") = 700, py::arg("natural_scenes") = 1000,
+      py::arg("seed") = 1, py::arg("batch_size") = 128, py::arg("progress") = py::none(),
+      "Hold a model against its specification by twins and by other words, on fresh scenes.");
+}
+
 }  // namespace
 
 void bind_zoo_model(py::module_& m) {
   bind_model(m);
   bind_trainer(m);
+  bind_truth(m);
 }
 
 }  // namespace tierod::bindings

@@ -158,6 +158,7 @@ __all__: list[str] = [
     "TrainingStatistics",
     "Trend",
     "TrendMethod",
+    "Truth",
     "UnicycleActions",
     "VerifyReport",
     "Words",
@@ -175,6 +176,7 @@ __all__: list[str] = [
     "calibration",
     "check_options",
     "check_selection",
+    "check_truth",
     "cluster_bootstrap",
     "cluster_design",
     "cluster_mean_sd",
@@ -237,6 +239,7 @@ __all__: list[str] = [
     "plan_store",
     "pooled_copy",
     "probe_direction",
+    "proportion_interval",
     "ranking_difference",
     "ranking_interval",
     "ratio_of_sums",
@@ -2594,17 +2597,23 @@ class Batch:
         Return the rows at index.
         """
     @property
-    def ids(self) -> list[int]: ...
+    def ids(self) -> tuple[typing.Any, ...]:
+        """
+        Read-only; assign a new list.
+        """
     @ids.setter
     def ids(
-        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+        self, arg1: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> None: ...
     @property
     def rows(self) -> int: ...
     @property
-    def tensors(self) -> dict[str, torch.Tensor]: ...
+    def tensors(self) -> typing.Any:
+        """
+        By name, read-only; assign a new dict.
+        """
     @tensors.setter
-    def tensors(self, arg0: collections.abc.Mapping[str, torch.Tensor]) -> None: ...
+    def tensors(self, arg1: collections.abc.Mapping[str, torch.Tensor]) -> None: ...
 
 class BatchField:
     """
@@ -2694,9 +2703,12 @@ class RolloutOptions:
     @cot_length.setter
     def cot_length(self, arg0: typing.SupportsInt | typing.SupportsIndex | None) -> None: ...
     @property
-    def knockouts(self) -> list[Knockout]: ...
+    def knockouts(self) -> tuple[typing.Any, ...]:
+        """
+        Read-only; assign a new list.
+        """
     @knockouts.setter
-    def knockouts(self, arg0: collections.abc.Sequence[Knockout]) -> None: ...
+    def knockouts(self, arg1: collections.abc.Sequence[Knockout]) -> None: ...
     @property
     def num_samples(self) -> int: ...
     @num_samples.setter
@@ -3336,6 +3348,8 @@ class TrainOptions:
     @property
     def device(self) -> str: ...
     @property
+    def flipped_rows(self) -> float: ...
+    @property
     def learning_rate(self) -> float: ...
     @property
     def log_every(self) -> int: ...
@@ -3404,6 +3418,35 @@ class Trainer:
     def spec(self) -> Spec: ...
     @property
     def step(self) -> int: ...
+
+class Truth:
+    """
+    A model beside its specification.
+    """
+    def __repr__(self) -> str: ...
+    def to_dict(self) -> dict[str, typing.Any]:
+        """
+        Rows with their intervals, and the demands.
+        """
+    def to_json(self) -> str: ...
+    @property
+    def complete(self) -> bool:
+        """
+        False where it was asked to stop.
+        """
+    @property
+    def error_median_m(self) -> float: ...
+    @property
+    def error_p95_m(self) -> float: ...
+    @property
+    def met(self) -> bool:
+        """
+        Whether every demand is met.
+        """
+    @property
+    def model(self) -> str: ...
+    @property
+    def weights_sha256(self) -> str: ...
 
 class TargetRow:
     """
@@ -4157,6 +4200,19 @@ def check_selection(json: str) -> str:
     Parse a selection and write it in its canonical form.
     """
 
+def check_truth(
+    model: DrivingModel,
+    *,
+    scenes: typing.SupportsInt | typing.SupportsIndex = 700,
+    natural_scenes: typing.SupportsInt | typing.SupportsIndex = 1000,
+    seed: typing.SupportsInt | typing.SupportsIndex = 1,
+    batch_size: typing.SupportsInt | typing.SupportsIndex = 128,
+    progress: typing.Any = None,
+) -> Truth:
+    """
+    Hold a model against its specification by twins and by other words, on fresh scenes.
+    """
+
 def cluster_bootstrap(
     estimator: collections.abc.Callable[..., typing.Any],
     clusters: typing.SupportsInt | typing.SupportsIndex,
@@ -4579,10 +4635,10 @@ def page_trend(
 def parser_agreement(
     first: collections.abc.Sequence[ParsedCot],
     second: collections.abc.Sequence[ParsedCot],
-    concept_ids: collections.abc.Sequence[str],
+    vocabulary: CotVocabulary,
 ) -> ParserAgreement:
     """
-    Compare two readings of the same texts.
+    Compare two readings of the same texts, in all concepts of the vocabulary.
     """
 
 def participation_ratio(covariance: torch.Tensor) -> float:
@@ -4658,6 +4714,15 @@ def probe_direction(
 ) -> Direction:
     """
     Return the direction that reads with the weights of a linear probe.
+    """
+
+def proportion_interval(
+    successes: typing.SupportsInt | typing.SupportsIndex,
+    trials: typing.SupportsInt | typing.SupportsIndex,
+    confidence: typing.SupportsFloat | typing.SupportsIndex = 0.95,
+) -> Interval:
+    """
+    Interval of a proportion of independent trials (Clopper and Pearson 1934).
     """
 
 def ranking_difference(

@@ -13,6 +13,7 @@ import click
 
 from tierod import doctor as _doctor
 from tierod import store_cli as _store_cli
+from tierod import zoo_cli as _zoo_cli
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,3 +36,4 @@ def doctor(as_json: bool) -> None:
 
 
 main.add_command(_store_cli.store)
+main.add_command(_zoo_cli.zoo)

@@ -33,8 +33,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, str], bool]]:
     ) as bar:
         task = bar.add_task(what, total=None)
 
-        def step(done: int, total: int, _task: str) -> bool:
-            bar.update(task, completed=done, total=total)
+        def step(done: int, total: int, doing: str) -> bool:
+            bar.update(task, completed=done, total=total, description=doing or what)
             return True
 
         yield step

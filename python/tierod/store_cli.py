@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from tierod.console import DIFFERENCE, FINISHED, errors
 from tierod.progress import progress_bar
-
-FINISHED, DIFFERENCE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 4
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _store = click.argument("store", type=click.Path(file_okay=False))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Say what tierod refuses in one line, with the exit code that fits."""
-    from tierod import _core
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        _stop("interrupted", INTERRUPTED)
-    except _core.Error as error:
-        _stop(str(error), BAD_INPUT)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    click.echo(f"tierod: {message}", err=True)
-    sys.exit(code)
 
 
 def _size(count: int) -> str:
@@ -65,7 +44,7 @@ def stat(store: str, as_json: bool) -> None:
     """Print what a store holds: streams, sites, rows, labels, provenance."""
     from tierod.store import stat_store
 
-    with _errors():
+    with errors():
         got = stat_store(store)
     streams: list[dict[str, Any]] = [
         {
@@ -106,7 +85,7 @@ def verify(store: str, as_json: bool) -> None:
     """Check every checksum, count and value; exit with 1 if something is wrong."""
     from tierod.store import verify_store
 
-    with _errors(), progress_bar("verify") as progress:
+    with errors(), progress_bar("verify") as progress:
         got = verify_store(store, progress)
     result = {
         "ok": got.ok,
@@ -133,7 +112,7 @@ def recover(store: str, as_json: bool) -> None:
     """Bring a store in order after a crash, and say how many rows were lost."""
     from tierod.store import recover_store
 
-    with _errors(), progress_bar("recover") as progress:
+    with errors(), progress_bar("recover") as progress:
         got = recover_store(store, progress)
     result = {
         "shards_kept": got.shards_kept,
@@ -159,7 +138,7 @@ def merge(sources: tuple[str, ...], target: str, reference: bool, as_json: bool)
     """Make one store TARGET of several, without copying a shard."""
     from tierod.store import merge_stores
 
-    with _errors(), progress_bar("merge") as progress:
+    with errors(), progress_bar("merge") as progress:
         got = merge_stores(sources, target, reference=reference, progress=progress)
     result = {
         "shards": got.shards,
@@ -184,7 +163,7 @@ def export(
     """Write NumPy files below TARGET: <stream>/<site>.npy and <stream>/rows/<column>.npy."""
     from tierod.store import export_numpy
 
-    with _errors(), progress_bar("export") as progress:
+    with errors(), progress_bar("export") as progress:
         files = export_numpy(
             store, target, streams=streams or None, sites=sites or None, progress=progress
         )

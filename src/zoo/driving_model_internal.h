@@ -20,13 +20,16 @@ struct DrivingSites {
 /// Let the graph of a run start at its inputs, for the lifetime of the object.
 class GraphInputs {
  public:
-  GraphInputs(Network& network, bool on) : network_(network) { network_.set_graph_inputs(on); }
-  ~GraphInputs() { network_.set_graph_inputs(false); }
+  GraphInputs(Network& network, bool on) : network_(network), before_(network.graph_inputs()) {
+    network_.set_graph_inputs(on);
+  }
+  ~GraphInputs() { network_.set_graph_inputs(before_); }
   GraphInputs(const GraphInputs&) = delete;
   GraphInputs& operator=(const GraphInputs&) = delete;
 
  private:
   Network& network_;
+  bool before_;  // a callback may run the model again, without a graph
 };
 
 }  // namespace tierod::internal

@@ -27,13 +27,13 @@ struct Lesson {
   at::Tensor auxiliary_counts;
 };
 
-/// Draw lesson `step`: a function of (spec, seed, step, rows) alone. Scenes are never seen twice.
+/// Draw lesson `step`: a function of (spec, seed, step, rows, flipped_rows) alone. Scenes are never seen twice.
 ///
 /// What steers is planted by counterfactual statements: in a share of the rows statements are
 /// flipped, so that words and picture disagree, and the law says which of the two acts. Such words
 /// are not to be imitated.
 Lesson draw_lesson(const zoo::Spec& spec, const zoo::SceneGenerator& scenes, std::uint64_t seed,
-                   std::int64_t step, std::int64_t rows);
+                   std::int64_t step, std::int64_t rows, double flipped_rows);
 
 /// Return which columns of the cache the expert may read: bool [rows, columns], from the place of
 /// <act> in each row, int64 [rows].

@@ -140,6 +140,7 @@ class Network : public torch::nn::Module {
   at::TensorOptions options() const { return token_weight_.options().requires_grad(false); }
   /// Start the graph of a differentiable run at every input that has none.
   void set_graph_inputs(bool on) noexcept { graph_inputs_ = on; }
+  bool graph_inputs() const noexcept { return graph_inputs_; }
 
   /// @param image  uint8 [rows, 3, 48, 96]
   /// @return [rows, 18, width]

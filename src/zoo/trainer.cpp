@@ -15,6 +15,7 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 #include <numbers>
@@ -91,6 +92,7 @@ void TrainOptions::check() const {
   need(steps >= 1, "steps", "a number >= 1", steps);
   need(batch_size >= 2, "batch_size", "a number >= 2", batch_size);
   need(learning_rate > 0 && learning_rate < 1, "learning_rate", "a rate in (0, 1)", learning_rate);
+  need(flipped_rows >= 0 && flipped_rows <= .9, "flipped_rows", "a share in [0, .9]", flipped_rows);
   need(warm_up_steps >= 0, "warm_up_steps", "a number >= 0", warm_up_steps);
   need(threads >= 1, "threads", "a number >= 1", threads);
   need(log_every >= 1, "log_every", "a number >= 1", log_every);
@@ -106,6 +108,7 @@ std::string TrainOptions::to_json() const {
               {"batch_size", batch_size},
               {"learning_rate", learning_rate},
               {"warm_up_steps", warm_up_steps},
+              {"flipped_rows", flipped_rows},
               {"seed", seed},
               {"threads", threads},
               {"device", device},
@@ -117,8 +120,8 @@ TrainOptions TrainOptions::from_json(const std::string& text) {
   constexpr std::string_view where = "[zoo.TrainOptions.from_json]";
   const Json json = internal::parse_json(text, where);
   internal::check_keys(json,
-                       {"steps", "batch_size", "learning_rate", "warm_up_steps", "seed", "threads",
-                        "device", "log_every"},
+                       {"steps", "batch_size", "learning_rate", "warm_up_steps", "flipped_rows",
+                        "seed", "threads", "device", "log_every"},
                        where);
   TrainOptions out;
   const auto read = [&](const char* key, auto& into) {
@@ -130,6 +133,7 @@ TrainOptions TrainOptions::from_json(const std::string& text) {
   read("batch_size", out.batch_size);
   read("learning_rate", out.learning_rate);
   read("warm_up_steps", out.warm_up_steps);
+  read("flipped_rows", out.flipped_rows);
   read("seed", out.seed);
   read("threads", out.threads);
   read("device", out.device);
@@ -160,6 +164,11 @@ struct Trainer::State {
     SceneConfig out = spec.scenes;
     // scenes of training are others than those of any draw with a small seed
     out.seed = 0x7261696e00000000ULL + options.seed;
+    // what differs by stratum is learned where both are seen often
+    if (std::any_of(spec.roles.begin(), spec.roles.end(),
+                    [](const RoleSpec& role) { return role.role == Role::rare_shift; })) {
+      out.weather = {.25, .2, .15, .2, .2};
+    }
     return out;
   }
 
@@ -276,7 +285,8 @@ void Trainer::State::make_step() {
   const double begin = cpu_seconds();
   const at::AutoGradMode grad(true);
   const at::Tensor each =
-      losses(internal::draw_lesson(spec, scenes, options.seed, step, options.batch_size));
+      losses(internal::draw_lesson(spec, scenes, options.seed, step, options.batch_size,
+                                  options.flipped_rows));
   for (at::Tensor& p : parameters) p.mutable_grad().reset();
   each.select(0, 0).add(each.select(0, 1)).add(each.select(0, 2), kAuxiliaryWeight).backward();
   const at::Tensor seen = each.detach().to(at::kCPU, at::kDouble);

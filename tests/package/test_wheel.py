@@ -28,6 +28,16 @@ def test_contents(wheel):
     assert {f"tierod/{p.relative_to(source)}" for p in source.rglob("*.py")} <= names
 
 
+def test_models_of_the_zoo_are_in_it(wheel):
+    names = {
+        n for n in zipfile.ZipFile(wheel.file).namelist() if n.startswith("tierod/zoo/models/")
+    }
+    assert names == {f"tierod/zoo/models/{p.name}" for p in (ROOT / "models").glob("*.h5")}
+    assert len(names) > 4
+    command = wheel.python.parent / "tierod"
+    assert "mixed2" in run(command, "zoo", "list").stdout
+
+
 def test_libraries_look_for_torch_beside_them_and_nowhere_else(wheel):
     for library in (wheel.package / "libtierod.so", next(wheel.package.glob("_core*.so"))):
         dynamic = run("readelf", "-d", library).stdout

@@ -273,3 +273,71 @@ def test_a_block_model_restarts_from_any_position():
         key, value = past.key[:, :, :begin], past.value[:, :, :begin]
         late = model.block(i, vla.BlockInput(late, begin, key, value, 1 if i else -1)).hidden
     torch.testing.assert_close(model.finish(late), model.finish(hidden)[:, -1:])
+
+
+def test_what_would_be_lost_cannot_be_edited_in_place():
+    batch = Source(3).batch([0, 1])
+    with pytest.raises(TypeError):
+        batch.tensors["speed"] = torch.zeros(2)
+    assert batch.ids == (0, 1)
+    options = vla.RolloutOptions(knockouts=[vla.Knockout("cot")])
+    assert isinstance(options.knockouts, tuple)
+    options.knockouts = [*options.knockouts, vla.Knockout("ego")]
+    assert [k.columns for k in options.knockouts] == ["cot", "ego"]
+
+
+def test_rollouts_that_are_others_than_asked_for_are_refused():
+    class Shuffled(Source):
+        def batch(self, ids):
+            return super().batch(ids[::-1])
+
+    class Wrong(Brakes):
+        def __init__(self, **other):
+            super().__init__()
+            self.other = other
+
+        def rollout(self, batch, options):
+            rows = batch.rows * options.num_samples
+            usual = {"dt_s": 0.25, "num_samples": options.num_samples, "waypoints": 16} | self.other
+            return vla.Rollout(
+                actions=torch.zeros(rows, usual["waypoints"], 2),
+                initial_speed=torch.zeros(rows),
+                dt_s=usual["dt_s"],
+                num_samples=usual["num_samples"],
+            )
+
+    with pytest.raises(tierod.InvalidArgument, match="keep ids and their order"):
+        vla.rollout_scenes(Brakes(), Shuffled(4), [0, 1])
+    two = vla.RolloutOptions(num_samples=2)
+    for model, options, message in (
+        (Wrong(num_samples=1), two, r"got 8 rows of 1 samples"),
+        (Wrong(dt_s=0.1), None, r"got 16 every 0.1 s"),
+        (Wrong(waypoints=8), None, r"got 8 every 0.25 s"),
+    ):
+        with pytest.raises(tierod.InvalidArgument, match=message):
+            vla.rollout_scenes(model, Source(4), range(4), options or vla.RolloutOptions())
+    with pytest.raises(tierod.InvalidArgument, match="num_samples >= 1, got 0"):
+        vla.Rollout(
+            actions=torch.zeros(2, 4, 2), initial_speed=torch.zeros(2), dt_s=0.1, num_samples=0
+        )
+    part = vla.rollout_scenes(Brakes(), Source(2), [0, 1])
+    spans = vla.Rollout(
+        actions=part.actions,
+        initial_speed=part.initial_speed,
+        dt_s=0.25,
+        spans=[[vla.Span("cot", 0, 1)]],
+    )
+    with pytest.raises(tierod.InvalidArgument, match="spans in all rollouts or in none"):
+        vla.concatenate_rollouts([part, spans])
+
+
+def test_the_lateral_offset_begins_at_the_origin():
+    rollout = vla.rollout_scenes(Brakes(), Source(2), [0, 1])
+    turning = vla.Rollout(
+        actions=rollout.actions + torch.tensor([0.0, 0.02]),
+        initial_speed=rollout.initial_speed,
+        dt_s=0.25,
+    )
+    first = turning.trajectory[:, 0, 1]
+    assert torch.allclose(vla.lateral_offset(turning, at_s=1e-10), first * 4e-10, atol=1e-12)
+    assert torch.allclose(vla.lateral_offset(turning, at_s=0.125), first / 2)

@@ -140,3 +140,41 @@ def test_sheets_are_png_files(scenes, tmp_path):
         zoo.contact_sheet([])
     with pytest.raises(tierod.InvalidArgument, match=r"got float64 \[2, 2, 3\]"):
         zoo.write_png(tmp_path / "x.png", np.zeros((2, 2, 3)))
+
+
+def test_nuisances_go_with_no_concept_but_the_linked_one():
+    drawn = zoo.Scenes(zoo.SceneConfig(scenes=6000, seed=8))
+    nuisances = {n.name: n.values.numpy() for n in drawn.nuisances()}
+    assert "stop_line" in nuisances
+    for concept in drawn.concepts():
+        z = drawn.labels(concept).double().numpy()
+        for name, values in nuisances.items():
+            r = np.corrcoef(z, values)[0, 1]
+            if (name, concept) == ("stop_line", "stop_sign"):
+                assert abs(r - 0.6) < 0.03
+            else:
+                assert abs(r) < 4 / np.sqrt(6000), (name, concept)
+
+
+def test_what_is_hidden_is_not_drawn():
+    hidden = zoo.Scenes(zoo.SceneConfig(scenes=20, hidden=["stop_line", "debris"]))
+    shown = zoo.Scenes(zoo.SceneConfig(scenes=20))
+    for name in ("stop_line", "debris"):
+        assert all(torch.equal(hidden.image(i), hidden.image(i, name)) for i in range(20))
+        assert not all(torch.equal(shown.image(i), shown.image(i, name)) for i in range(20))
+
+
+def test_roles_of_concepts_that_do_not_occur_are_checked():
+    fields = zoo.Spec.named("decorative").to_dict()
+    fields["scenes"]["prevalence"]["debris"] = 0
+    del fields["roles"]["debris"]
+    assert zoo.Spec(fields).roles["debris"] == "decorative"
+    fields["roles"]["debris"] = {"role": "causal_vision", "effect": -9.0}
+    with pytest.raises(tierod.InvalidArgument, match=r"field 'roles.debris.effect'"):
+        zoo.Spec(fields)
+
+
+def test_law_refuses_what_is_no_word(scenes):
+    spec = zoo.Spec.named("mixed")
+    with pytest.raises(tierod.OutOfRange, match=r"got 99 in row 1"):
+        zoo.law_actions(spec, scenes, [0, 1], cot_tokens=torch.tensor([[2, -1], [99, 2]]))

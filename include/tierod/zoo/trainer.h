@@ -15,10 +15,13 @@ namespace tierod::zoo {
 /// Set how a model is trained. The same options, seed and number of threads give the same weights
 /// to the last bit, also after interruptions.
 struct TIEROD_API TrainOptions {
-  std::int64_t steps = 3600;
+  std::int64_t steps = 3200;
   std::int64_t batch_size = 128;
   double learning_rate = 2e-3;
   std::int64_t warm_up_steps = 150;
+  /// Share of the rows whose statements are flipped, which plants who steers. Such words are not
+  /// imitated: from a trunk that can write, more of them pay.
+  double flipped_rows = .35;
   /// Of the weights and of the scenes.
   std::uint64_t seed = 0;
   /// Threads of torch; more do not pay for a network of this size.

@@ -6,6 +6,7 @@
 #include <tierod/core/error.h>
 #include <tierod/hook/hook_point.h>
 #include <tierod/hook/session.h>
+#include <tierod/zoo/driving_model.h>
 
 #include <cstdlib>
 #include <iostream>
@@ -54,5 +55,7 @@ int main() {
   } catch (const tierod::SiteError& error) {
     std::cout << error.what() << "\n";
   }
+  // the models of the zoo are found beside the library, wherever it was installed
+  check(tierod::zoo::DrivingModel::named("mixed")->spec().name == "mixed", "no model of the zoo");
   std::cout << "consumer: ok\n";
 }
