@@ -27,14 +27,15 @@ std::vector<vla::CotTerm> terms_of(const py::dict& phrases) {
   std::vector<vla::CotTerm> terms;
   for (const auto& [id, words] : phrases) {
     const bool listed = py::isinstance<py::sequence>(words) && !py::isinstance<py::str>(words);
-    const py::sequence list = listed ? py::reinterpret_borrow<py::sequence>(words) : py::sequence(py::list());
+    const py::sequence list =
+        listed ? py::reinterpret_borrow<py::sequence>(words) : py::sequence(py::list());
     const bool texts = std::all_of(list.begin(), list.end(), [](const py::handle& word) {
       return py::isinstance<py::str>(word);
     });
     if (!py::isinstance<py::str>(id) || !listed || !texts) {
       throw InvalidArgument("[vla.CotVocabulary] expected a list of phrases for each id, got " +
                             py::repr(words).cast<std::string>() + " for " +
-                            py::repr(id).cast<std::string>() + "; write {\"id\": [\"phrase\"]}");
+                            py::repr(id).cast<std::string>() + "; write {'id': ['phrase']}");
     }
     terms.push_back({id.cast<std::string>(), words.cast<Texts>()});
   }

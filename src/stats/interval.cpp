@@ -45,8 +45,8 @@ Interval proportion_interval(std::int64_t successes, std::int64_t trials, double
             successes, " of ", trials));
   }
   using Binomial = boost::math::binomial_distribution<double>;
-  const double n = static_cast<double>(trials);
-  const double k = static_cast<double>(successes);
+  const auto n = static_cast<double>(trials);
+  const auto k = static_cast<double>(successes);
   const double tail = (1 - confidence) / 2;
   const double p = k / n;
   return {.estimate = p,

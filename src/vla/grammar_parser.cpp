@@ -64,17 +64,17 @@ bool one_of(std::string_view word, const std::array<std::string_view, N>& words)
 constexpr std::array<std::string_view, 4> kLinks = {"so", "therefore", "thus", "hence"};
 constexpr std::array<std::string_view, 4> kBecause = {"since", "because", "as", "for"};
 constexpr std::array<std::string_view, 4> kJoins = {"and", "or", "nor", ","};
-constexpr std::array<std::string_view, 12> kNegators = {
-    "no",     "not",   "without", "neither", "never",  "cannot",
-    "can't",  "don't", "isn't",   "aren't",  "wasn't", "doesn't"};
+constexpr std::array<std::string_view, 12> kNegators = {"no",    "not",    "without", "neither",
+                                                        "never", "cannot", "can't",   "don't",
+                                                        "isn't", "aren't", "wasn't",  "doesn't"};
 // Of what is there or not. Every other filler tells a place.
 constexpr std::array<std::string_view, 6> kPresence = {"present", "visible", "detected",
                                                        "seen",    "there",   "any"};
 constexpr std::array<std::string_view, 37> kFillers = {
-    "there", "is",   "are", "a",       "an",      "the",      "on",   "to",   "my",  "our",
-    "in",    "at",   "from", "of",     "lane",    "crossing", "road", "path", "side", "i",
-    "see",   "present", "visible", "detected", "front", "ego", "any", "its", "with", "it",
-    "that",  "who",  "which", "very",  "can",     "seen",     "way"};
+    "there", "is",      "are",     "a",        "an",    "the",      "on",   "to",   "my",   "our",
+    "in",    "at",      "from",    "of",       "lane",  "crossing", "road", "path", "side", "i",
+    "see",   "present", "visible", "detected", "front", "ego",      "any",  "its",  "with", "it",
+    "that",  "who",     "which",   "very",     "can",   "seen",     "way"};
 constexpr std::array<std::string_view, 12> kLeads = {
     "i", "we", "should", "must", "will", "need", "have", "to", "the", "ego", "vehicle", "now"};
 constexpr std::array<std::string_view, 3> kTails = {"now", "gently", "firmly"};
@@ -304,9 +304,10 @@ GrammarParser::GrammarParser(CotVocabulary vocabulary) : vocabulary_(std::move(v
       for (const std::string& phrase : term.phrases) {
         const std::string_view first = internal::split(phrase, ' ').front();
         if (!one_of(first, kLinks) && !one_of(first, kJoins)) continue;
-        throw InvalidArgument(cat("[vla.GrammarParser] expected no phrase that begins with a word "
-                                  "that joins reasons, got '",
-                                  phrase, "' for '", term.id, "'; leave it out"));
+        throw InvalidArgument(
+            cat("[vla.GrammarParser] expected no phrase that begins with a word "
+                "that joins reasons, got '",
+                phrase, "' for '", term.id, "'; leave it out"));
       }
     }
   }

@@ -83,9 +83,9 @@ Rollout rollout_scenes(Model& model, const SceneSource& source,
     }
     if (got.waypoints() != description.waypoints || got.dt_s != description.dt_s) {
       throw InvalidArgument(cat("[vla.rollout_scenes] expected ", description.waypoints,
-                                " waypoints every ", description.dt_s, " s as '",
-                                description.name, "' describes itself, got ", got.waypoints(),
-                                " every ", got.dt_s, " s"));
+                                " waypoints every ", description.dt_s, " s as '", description.name,
+                                "' describes itself, got ", got.waypoints(), " every ", got.dt_s,
+                                " s"));
     }
   }
   return parts.size() == 1 ? std::move(parts.front()) : concatenate_rollouts(parts);

@@ -132,8 +132,9 @@ Rollout concatenate_rollouts(const std::vector<Rollout>& parts) {
     }
     length = std::max(length, part.cot_tokens.size(1));
     if (part.spans.empty() == spans && &part != &first) {
-      refuse("[vla.concatenate_rollouts] expected spans in all rollouts or in none, got both; give "
-             "every rollout its spans");
+      refuse(
+          "[vla.concatenate_rollouts] expected spans in all rollouts or in none, got both; give "
+          "every rollout its spans");
     }
     spans = !part.spans.empty();
   }

@@ -27,7 +27,8 @@ struct Lesson {
   at::Tensor auxiliary_counts;
 };
 
-/// Draw lesson `step`: a function of (spec, seed, step, rows, flipped_rows) alone. Scenes are never seen twice.
+/// Draw lesson `step`: a function of (spec, seed, step, rows, flipped_rows) alone. Scenes are never
+/// seen twice.
 ///
 /// What steers is planted by counterfactual statements: in a share of the rows statements are
 /// flipped, so that words and picture disagree, and the law says which of the two acts. Such words

@@ -284,9 +284,8 @@ void Trainer::State::update() {
 void Trainer::State::make_step() {
   const double begin = cpu_seconds();
   const at::AutoGradMode grad(true);
-  const at::Tensor each =
-      losses(internal::draw_lesson(spec, scenes, options.seed, step, options.batch_size,
-                                  options.flipped_rows));
+  const at::Tensor each = losses(internal::draw_lesson(spec, scenes, options.seed, step,
+                                                       options.batch_size, options.flipped_rows));
   for (at::Tensor& p : parameters) p.mutable_grad().reset();
   each.select(0, 0).add(each.select(0, 1)).add(each.select(0, 2), kAuxiliaryWeight).backward();
   const at::Tensor seen = each.detach().to(at::kCPU, at::kDouble);

@@ -7,9 +7,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <limits>
 #include <numeric>
+#include <optional>
 
 #include "core/json_internal.h"
 #include "tierod/core/error.h"
@@ -21,8 +20,8 @@
 
 // Note [What the truth is checked by]
 // Inputs alone: twins of the scenes, and other words. A check by directions, patches or probes
-// would certify the very methods that the zoo is there to judge (methods.md, section 6: "planting by
-// the operation that detects").
+// would certify the very methods that the zoo is there to judge (methods.md, section 6: "planting
+// by the operation that detects").
 
 namespace tierod::zoo {
 
@@ -31,18 +30,17 @@ using internal::Json;
 
 namespace {
 
-constexpr double kUntil = 2;       // s, of the functionals
+constexpr double kUntil = 2;        // s, of the functionals
 constexpr std::int64_t kAt3s = 11;  // waypoint that is reached after 3 s
-constexpr double kWithin = .1;     // of the law's effect
-constexpr double kNone = .1;       // m/s^2
-constexpr double kLeak = .05;      // of the law's effect
+constexpr double kWithin = .1;      // of the law's effect
+constexpr double kNone = .1;        // m/s^2
+constexpr double kLeak = .05;       // of the law's effect
 constexpr double kRecall = .95;
 constexpr double kFalseAlarms = .02;
 constexpr double kMedian = .25;  // m
 constexpr double kP95 = 1.5;     // m
 constexpr double kShare = .06;   // of a share of statements
 constexpr std::int64_t kCutScenes = 64;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 using Values = std::vector<double>;
 
@@ -191,8 +189,8 @@ class Examiner {
   void drive();
   void cut(const vla::Batch& batch, const at::Tensor& words, const at::Tensor& others);
   void demand(std::size_t f, std::string what, double value, double low, double high) {
-    truth_.demands.push_back({f > kConcepts ? "" : feature_name(f), std::move(what), value, low,
-                              high});
+    truth_.demands.push_back(
+        {f > kConcepts ? "" : feature_name(f), std::move(what), value, low, high});
   }
 
   DrivingModel& model_;
@@ -217,7 +215,9 @@ Found Examiner::look_at(std::size_t f) {
         static_cast<std::size_t>(std::min(options_.batch_size, scenes.size() - begin)));
     std::iota(ids.begin(), ids.end(), begin);
     const vla::Batch batch = scenes.batch(ids);
-    const vla::Batch twin = *scenes.twin(ids, feature_name(f));
+    const std::optional<vla::Batch> twins = scenes.twin(ids, feature_name(f));
+    if (!twins) throw StateError("[zoo.check_truth] expected scenes that have twins");
+    const vla::Batch& twin = *twins;
     const vla::Rollout base = model_.rollout(batch, run_options());
     append(out.base, base);
     append(out.total, model_.rollout(twin, run_options()));
@@ -289,6 +289,7 @@ TruthEffect Examiner::effect(const Found& found, const std::vector<std::size_t>&
   TruthEffect out = {.stratum = std::move(stratum),
                      .functional = curvature ? "mean_curvature" : "mean_acceleration"};
   std::vector<std::int64_t> routes;
+  routes.reserve(scenes.size());
   for (const std::size_t i : scenes) routes.push_back(found.routes[i]);
   const auto values = [&](const Measured& m) -> const Values& {
     return curvature ? m.curvature : m.acceleration;
@@ -332,8 +333,8 @@ void Examiner::demand_effects(std::size_t f, const Role& role, const TruthEffect
     // of the whole effect: a route of its own, half of it where there are two; a route without one
     // may carry a leak, and where there is no effect at all, what counts as nothing
     const double slack = std::abs(lawful) > none ? kWithin * std::max(std::abs(lawful), whole)
-                         : whole > none         ? kLeak * whole
-                                                : none;
+                         : whole > none          ? kLeak * whole
+                                                 : none;
     demand(f, what, seen.estimate, lawful - slack, lawful + slack);
   };
   route("total", effect.total, effect.law_total);
@@ -409,17 +410,17 @@ void Examiner::drive() {
     std::iota(ids.begin(), ids.end(), begin);
     const vla::Batch batch = scenes.batch(ids);
     const vla::Rollout rollout = model_.rollout(batch, run_options());
-    const at::Tensor lawful = vla::unicycle(
-        law_actions(spec_, scenes, ids, {}, rollout.cot_tokens, options_.seed),
-        rollout.initial_speed.to(at::kDouble), kStepSeconds);
+    const at::Tensor lawful =
+        vla::unicycle(law_actions(spec_, scenes, ids, {}, rollout.cot_tokens, options_.seed),
+                      rollout.initial_speed.to(at::kDouble), kStepSeconds);
     const at::Tensor off = rollout.trajectory.to(at::kDouble).sub(lawful).select(1, kAt3s);
     append(apart, off.narrow(1, 0, 2).norm(2, 1));
     if (spec_.framing_sensitive) {
       vla::RolloutOptions run = run_options();
       run.framing = framing_names()[static_cast<std::size_t>(kTerseFraming)];
       const vla::Rollout other = model_.rollout(batch, run);
-      append(framed, vla::mean_acceleration(other, kUntil)
-                         .sub(vla::mean_acceleration(rollout, kUntil)));
+      append(framed,
+             vla::mean_acceleration(other, kUntil).sub(vla::mean_acceleration(rollout, kUntil)));
       for (std::size_t i = 0; i < ids.size(); ++i) {
         const Scene scene = scenes.scene(ids[i]);
         const Statements said = read_cot(words_of(other, static_cast<std::int64_t>(i)));

@@ -48,9 +48,11 @@ TIEROD_API Interval cluster_t_interval(std::span<const double> values,
                                        std::span<const std::int64_t> groups,
                                        double confidence = 0.95);
 
-/// Return the interval of a proportion of independent trials, by inverting the binomial test (Clopper
-/// and Pearson, Biometrika 26, 1934): never narrower than it says, and right at 0 and at all.
-/// @throws InvalidArgument unless 0 <= successes <= trials, trials >= 1 and the confidence is inside
+/// Return the interval of a proportion of independent trials, by inverting the binomial test
+/// (Clopper and Pearson, Biometrika 26, 1934): never narrower than it says, and right at 0 and at
+/// all.
+/// @throws InvalidArgument unless 0 <= successes <= trials, trials >= 1 and the confidence is
+/// inside
 ///         (0, 1).
 TIEROD_API Interval proportion_interval(std::int64_t successes, std::int64_t trials,
                                         double confidence = 0.95);

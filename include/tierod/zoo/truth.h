@@ -88,7 +88,8 @@ struct TIEROD_API Truth {
 ///
 /// - of concepts that are stated truthfully: recall >= .95, false alarms <= .02;
 /// - effects within 10 % of the law's where it has one, within .1 m/s^2 of none elsewhere;
-/// - of a role of the picture no more than 5 % of the effect by the words, of a role of the words no
+/// - of a role of the picture no more than 5 % of the effect by the words, of a role of the words
+/// no
 ///   more than 5 % by the picture;
 /// - the trajectory within .25 m of the law's after 3 s in the median, within 1.5 m in 95 %;
 /// - words that are cut from control move nothing, to the last bit.

@@ -263,8 +263,9 @@ TEST(ParserAgreement, CountsByHand) {
   EXPECT_DOUBLE_EQ(agreement.concept_share(), 4.0 / 6);
   EXPECT_DOUBLE_EQ(agreement.decision_share(), 2.0 / 3);
   EXPECT_EQ(agreement.differing, (std::vector<std::int64_t>{1, 2}));
-  EXPECT_NE(message_of<InvalidArgument>([&] { parser_agreement(first, {}, words); }).find("4 and 0"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of<InvalidArgument>([&] { parser_agreement(first, {}, words); }).find("4 and 0"),
+      std::string::npos);
   EXPECT_NE(message_of<InvalidArgument>([&] {
               parser_agreement(first, second, {.concepts = {{"a", {"an a"}}}});
             }).find("got the concept 'b' that it lacks"),

@@ -52,9 +52,8 @@ at::Tensor words(const std::vector<std::string>& texts) {
     rows.push_back(encode_cot(text + " <act>"));
     longest = std::max(longest, rows.back().size());
   }
-  at::Tensor out = at::full({static_cast<std::int64_t>(rows.size()),
-                             static_cast<std::int64_t>(longest)},
-                            -1, at::kLong);
+  at::Tensor out = at::full(
+      {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(longest)}, -1, at::kLong);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::copy(rows[i].begin(), rows[i].end(), out.mutable_data_ptr<std::int64_t>() + i * longest);
   }
@@ -65,8 +64,8 @@ TEST(DrivingModel, ItsOwnWordsAgainChangeNothing) {
   const auto model = fresh();
   const vla::Batch batch = scenes().batch(ids(4));
   const Rollout base = model->rollout(batch, {});
-  EXPECT_TRUE(at::equal(model->rollout(batch, {.cot_tokens = base.cot_tokens}).actions,
-                        base.actions));
+  EXPECT_TRUE(
+      at::equal(model->rollout(batch, {.cot_tokens = base.cot_tokens}).actions, base.actions));
   EXPECT_TRUE(at::equal(model->rollout(batch, {}).actions, base.actions));
   const Rollout two = model->rollout(batch, {.num_samples = 2});
   EXPECT_EQ(two.rows(), 8);
@@ -75,7 +74,8 @@ TEST(DrivingModel, ItsOwnWordsAgainChangeNothing) {
 
 TEST(DrivingModel, RowsOfDifferentLengthsAreAsTheyAreAlone) {
   const auto model = fresh();
-  const at::Tensor given = words({"clear so keep", "pedestrian left near and cones right far so brake"});
+  const at::Tensor given =
+      words({"clear so keep", "pedestrian left near and cones right far so brake"});
   const Rollout both = model->rollout(scenes().batch({5, 6}), {.cot_tokens = given});
   EXPECT_EQ(both.cot_lengths[0].item<std::int64_t>(), 4);
   const Rollout alone =
@@ -104,7 +104,9 @@ TEST(DrivingModel, WordsThatAreCutDoNotReachControl) {
   const vla::Batch batch = scenes().batch(ids(2));
   const auto actions = [&](const at::Tensor& given, std::vector<vla::Knockout> cuts) {
     return model
-        ->rollout(batch, {.cot_tokens = given, .knockouts = std::move(cuts), .cot_length = kMaxCot,
+        ->rollout(batch, {.cot_tokens = given,
+                          .knockouts = std::move(cuts),
+                          .cot_length = kMaxCot,
                           .pin_action_positions = true})
         .actions;
   };
@@ -133,9 +135,8 @@ TEST(DrivingModel, GradientsAreThoseOfDifferences) {
   const at::Tensor along = at::ones_like(gradient).mul(.1);
   const auto moved = [&](double step) {
     Session session;
-    session.intervene("vlm.image_embeds", [&](const at::Tensor& h, const Event&) {
-      return h.add(along, step);
-    });
+    session.intervene("vlm.image_embeds",
+                      [&](const at::Tensor& h, const Event&) { return h.add(along, step); });
     session.open();
     const double value =
         vla::mean_acceleration(model->rollout(batch, {.cot_tokens = given})).sum().item<double>();
@@ -194,9 +195,8 @@ TEST(Trainer, IsAFunctionOfItsOptionsAlsoWhenItIsResumed) {
   ASSERT_EQ(whole.log().size(), 2U);
   EXPECT_GT(whole.log()[0].cross_entropy, 0);
   Trainer again(spec, options);
-  EXPECT_FALSE(again.run(-1, [](std::int64_t done, std::int64_t, std::string_view) {
-    return done < 2;
-  }));
+  EXPECT_FALSE(
+      again.run(-1, [](std::int64_t done, std::int64_t, std::string_view) { return done < 2; }));
   EXPECT_EQ(again.step(), 2);
   again.run();
   EXPECT_EQ(whole.model()->describe().weights_sha256, again.model()->describe().weights_sha256);
@@ -220,9 +220,8 @@ TEST(Truth, LooksAtEveryConceptAndStopsWhenAsked) {
   const auto model = fresh("mixed2");
   std::int64_t calls = 0;
   const TruthOptions options = {.scenes = 40, .natural_scenes = 20};
-  const Truth part = check_truth(*model, options, [&](std::int64_t, std::int64_t, std::string_view) {
-    return ++calls < 3;
-  });
+  const Truth part = check_truth(
+      *model, options, [&](std::int64_t, std::int64_t, std::string_view) { return ++calls < 3; });
   EXPECT_FALSE(part.complete);
   EXPECT_FALSE(part.met());
   ASSERT_EQ(part.rows.size(), 2U);
