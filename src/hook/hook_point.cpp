@@ -27,4 +27,8 @@ at::Tensor hook_point_slow(const at::Tensor& x, const Site& site) {
   return internal::visit(x, site, internal::thread_state().context);
 }
 
+bool is_wanted_slow(const Site& site) {
+  return internal::wants(site, internal::thread_state().context);
+}
+
 }  // namespace tierod::detail

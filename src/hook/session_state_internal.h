@@ -216,6 +216,9 @@ namespace internal {
 /// Let the open sessions act on `x`; see hook_point(). `where_` is the current context.
 at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context);
 
+/// Tell whether a session has something to do at `site`.
+bool wants(const Site& site, const Context& context);
+
 /// Let sessions act on the gradient that arrives at a site in a backward pass outside of eager
 /// autograd (the op's backward in compiled graphs).
 at::Tensor visit_gradient(const at::Tensor& gradient, const Site& site, const Context& context);

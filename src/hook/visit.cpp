@@ -414,6 +414,15 @@ static bool visit_simple(const at::Tensor& x, const Site& site, const Context& c
   return true;
 }
 
+bool wants(const Site& site, const Context& context) {
+  const ActiveSessions sessions;
+  return std::any_of(sessions.begin(), sessions.end(), [&](SessionState* session) {
+    if (!session->sees(context)) return false;
+    const auto lock = lock_if_shared(*session);
+    return session->plan(site).active;
+  });
+}
+
 at::Tensor visit(const at::Tensor& x, const Site& site, const Context& context) {
   if (visit_simple(x, site, context)) return x;
   const ActiveSessions sessions;

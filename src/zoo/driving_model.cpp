@@ -195,6 +195,8 @@ vla::ModelDescription DrivingModel::describe() const {
       for (const char* port : {"q", "k", "v"}) {
         add(Site(cat(name, ".layers.", i, ".", port), "rthd"), config.head_width(), fires);
       }
+      // as wide as there are keys
+      sites.push_back({.site = Site(cat(name, ".layers.", i, ".pattern"), "rhts"), .fires = fires});
     }
   };
   tower("vision", config.vision_layers, once(Phase::vision));
@@ -214,7 +216,7 @@ vla::ModelDescription DrivingModel::describe() const {
   out.sites = SiteTable(std::move(sites));
   // what the last layer makes of its keys and values is read by the next word alone
   const std::string last = cat("vlm.layers.", config.layers - 1, ".");
-  for (const char* port : {"q", "attn_out", "resid_mid", "mlp_out", "resid_post"}) {
+  for (const char* port : {"q", "pattern", "attn_out", "resid_mid", "mlp_out", "resid_post"}) {
     out.null_sites.push_back(last + port);
   }
   out.null_sites.insert(out.null_sites.end(), {"vlm.norm", "vlm.logits"});

@@ -17,6 +17,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "core/json_internal.h"
@@ -135,6 +136,7 @@ Block::Sites::Sites(const std::string& prefix)
       q(prefix + "q", "rthd"),
       k(prefix + "k", "rthd"),
       v(prefix + "v", "rthd"),
+      pattern(prefix + "pattern", "rhts"),
       attn_out(prefix + "attn_out", "rtw"),
       resid_mid(prefix + "resid_mid", "rtw"),
       mlp_out(prefix + "mlp_out", "rtw"),
@@ -195,8 +197,32 @@ at::Tensor Block::finish(const at::Tensor& x, const at::Tensor& mixed) const {
   return point(mid.add(mlp), sites_.resid_post);
 }
 
+namespace {
+
+/// Do the same in steps, with the weights [rows, heads, queries, keys] at their site.
+at::Tensor attend_openly(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                         const at::Tensor& mask, bool causal, const Site& pattern) {
+  const std::int64_t group = query.size(1) / key.size(1);
+  const at::Tensor keys = key.repeat_interleave(group, 1);
+  at::Tensor scores =
+      query.matmul(keys.transpose(2, 3)).div(std::sqrt(static_cast<double>(query.size(3))));
+  if (mask.defined()) scores = scores.add(mask);
+  if (causal) {
+    const at::Tensor later = at::ones({query.size(2), key.size(2)},
+                                      query.options().dtype(at::kBool).requires_grad(false))
+                                 .triu(1);
+    scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
+  }
+  return point(scores.softmax(-1), pattern).matmul(value.repeat_interleave(group, 1));
+}
+
+}  // namespace
+
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                  const at::Tensor& mask, bool causal) {
+                  const at::Tensor& mask, bool causal, const Site* pattern) {
+  if (pattern != nullptr && wanted(*pattern)) {
+    return attend_openly(query, key, value, mask, causal, *pattern);
+  }
   std::optional<at::Tensor> added;
   if (mask.defined()) added = mask;
   return at::scaled_dot_product_attention(query, key, value, added, 0, causal, std::nullopt,
@@ -309,7 +335,7 @@ at::Tensor Network::image_tokens(const at::Tensor& image) const {
   for (const auto& block : vision_) {
     x = point(std::move(x), block->resid_pre());
     const Projected p = block->project(x, {});
-    x = block->finish(x, attend(p.query, p.key, p.value, {}));
+    x = block->finish(x, attend(p.query, p.key, p.value, {}, false, &block->pattern()));
   }
   // 6 x 12 patches are merged two by two
   const std::int64_t d = config_.width;
@@ -359,8 +385,9 @@ at::Tensor Network::language(at::Tensor hidden, Memory& memory,
     memory[i].append(p.key, p.value);
     // a single token sees all that came before; several are never asked for behind others
     const bool causal = masks.empty() && tokens > 1;
-    hidden = block.finish(hidden, attend(p.query, memory[i].key(), memory[i].value(),
-                                         masks.empty() ? at::Tensor() : masks[i], causal));
+    hidden = block.finish(
+        hidden, attend(p.query, memory[i].key(), memory[i].value(),
+                       masks.empty() ? at::Tensor() : masks[i], causal, &block.pattern()));
   }
   return hidden;
 }
@@ -384,7 +411,7 @@ at::Tensor Network::expert(const at::Tensor& noisy, const at::Tensor& time, Memo
     hidden = point(std::move(hidden), block.resid_pre());
     const Projected p = block.project(hidden, turn);
     const auto [key, value] = memory[i].with(p.key, p.value);
-    hidden = block.finish(hidden, attend(p.query, key, value, masks[i]));
+    hidden = block.finish(hidden, attend(p.query, key, value, masks[i], false, &block.pattern()));
   }
   return at::linear(normed(hidden, action_norm_w_, action_norm_b_), action_out_w_, action_out_b_);
 }

@@ -61,9 +61,11 @@ inline constexpr std::int64_t kAuxiliary = 2 * static_cast<std::int64_t>(zoo::kC
 // for the bench alone: what the same network costs without hook points
 inline const at::Tensor& point(const at::Tensor& x, const Site& /*site*/) { return x; }
 inline at::Tensor point(at::Tensor&& x, const Site& /*site*/) { return std::move(x); }
+inline bool wanted(const Site& /*site*/) { return false; }
 #else
 inline at::Tensor point(const at::Tensor& x, const Site& site) { return hook_point(x, site); }
 inline at::Tensor point(at::Tensor&& x, const Site& site) { return hook_point(std::move(x), site); }
+inline bool wanted(const Site& site) { return is_wanted(site); }
 #endif
 
 /// Hold the keys and values that one layer has seen, [rows, kv heads, tokens, head width], keys
@@ -112,6 +114,7 @@ class Block : public torch::nn::Module {
   /// Add what attention mixed, [rows, heads, tokens, head width], and the feed-forward part.
   at::Tensor finish(const at::Tensor& x, const at::Tensor& mixed) const;
   const Site& resid_pre() const { return sites_.resid_pre; }
+  const Site& pattern() const { return sites_.pattern; }
 
  private:
   std::int64_t heads_, kv_heads_, head_width_;
@@ -120,14 +123,15 @@ class Block : public torch::nn::Module {
   at::Tensor mlp_norm_w_, mlp_norm_b_, up_w_, up_b_, down_w_, down_b_;
   struct Sites {
     explicit Sites(const std::string& prefix);
-    Site resid_pre, q, k, v, attn_out, resid_mid, mlp_out, resid_post;
+    Site resid_pre, q, k, v, pattern, attn_out, resid_mid, mlp_out, resid_post;
   } sites_;
 };
 
 /// Mix values by attention. `mask` is added to the scores [rows or 1, heads or 1, queries or 1,
-/// keys]; undefined: none.
+/// keys]; undefined: none. Its weights are made, in a way that rounds otherwise and costs many
+/// times as much, only where a session looks at the site `pattern`.
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                  const at::Tensor& mask, bool causal = false);
+                  const at::Tensor& mask, bool causal = false, const Site* pattern = nullptr);
 
 /// Picture -> image tokens; framing, navigation, image, ego history and <cot> -> causal language
 /// model -> its cache; noisy actions -> expert that reads the cache layer by layer -> actions.

@@ -238,3 +238,49 @@ def test_what_cannot_be_meant_is_refused(model, base):
         model.rollout(batch, vla.RolloutOptions(framing="shouting"))
     with pytest.raises(bad, match="learning"):
         zoo.TrainOptions(learning_rat=1)
+
+
+def test_attention_patterns_are_made_for_whoever_looks(model, base):
+    table = model.describe().sites
+    sites = ["vision.layers.0.pattern", "vlm.layers.1.pattern", "expert.layers.2.pattern"]
+    with tierod.Session(table) as session:
+        for site in sites:
+            session.capture(site, phases=["vision", "prefill", "denoise"])
+        session.capture("vlm.layers.1.v", phases=["prefill"])
+        session.capture("vlm.layers.1.attn_out", phases=["prefill"])
+        run = given(model, base.cot_tokens)
+    # the same numbers in other steps
+    np.testing.assert_allclose(run.actions, base.actions, atol=1e-4)
+    cache = session.cache
+    language = cache["vlm.layers.1.pattern"]
+    assert language.shape == (6, 4, 27, 27)
+    assert cache["vision.layers.0.pattern"].shape == (6, 4, 72, 72)
+    assert (language.triu(1) == 0).all()
+    torch.testing.assert_close(language.sum(-1), torch.ones(6, 4, 27))
+    # weights times values, through the output matrix, are what attention adds
+    mixed = language @ cache["vlm.layers.1.v"].transpose(1, 2).repeat_interleave(2, 1)
+    flat = mixed.transpose(1, 2).flatten(2)
+    solved = torch.linalg.lstsq(flat.flatten(0, 1), cache["vlm.layers.1.attn_out"].flatten(0, 1))
+    again = flat.flatten(0, 1) @ solved.solution
+    torch.testing.assert_close(
+        again, cache["vlm.layers.1.attn_out"].flatten(0, 1), atol=1e-4, rtol=1e-3
+    )
+    # nobody looks: the fused attention, bit for bit
+    with tierod.Session(table) as session:
+        session.capture("expert.layers.2.q")
+        assert torch.equal(given(model, base.cot_tokens).actions, base.actions)
+
+
+def test_a_pattern_that_is_cut_by_hand_is_a_knockout(model, base):
+    cut = given(model, base.cot_tokens, knockouts=[vla.Knockout("image 0")])
+
+    def without_image(pattern, _event):
+        kept = pattern.clone()
+        kept[..., 4:22] = 0
+        return kept / kept.sum(-1, keepdim=True)
+
+    with tierod.Session() as session:
+        session.intervene("expert.layers.*.pattern", without_image)
+        by_hand = given(model, base.cot_tokens)
+    np.testing.assert_allclose(by_hand.actions, cut.actions, atol=1e-4)
+    assert not torch.equal(cut.actions, base.actions)

@@ -17,6 +17,7 @@ namespace detail {
 TIEROD_API extern std::atomic<std::int64_t> open_session_count;
 
 TIEROD_API at::Tensor hook_point_slow(const at::Tensor& x, const Site& site);
+TIEROD_API bool is_wanted_slow(const Site& site);
 
 /// Tell whether `x` belongs to a trace (torch.compile, torch.export, make_fx, torch.jit.trace).
 inline bool is_traced(const at::Tensor& x) {
@@ -51,6 +52,13 @@ inline at::Tensor hook_point(at::Tensor&& x, const Site& site) {
     return std::move(x);
   }
   return detail::hook_point_slow(x, site);
+}
+
+/// Tell whether an open session captures or edits at `site`: for values that a model makes only
+/// where somebody looks at them, as the weights of a fused attention.
+inline bool is_wanted(const Site& site) {
+  return detail::open_session_count.load(std::memory_order_relaxed) != 0 &&
+         detail::is_wanted_slow(site);
 }
 
 }  // namespace tierod
