@@ -42,7 +42,7 @@ endif()
 
 # The zoo's models lie beside the library, here as in a wheel.
 file(MAKE_DIRECTORY "${TIEROD_PYTHON_BUILD_DIR}/zoo")
-file(CREATE_LINK "${PROJECT_SOURCE_DIR}/models" "${TIEROD_PYTHON_BUILD_DIR}/zoo/models" SYMBOLIC)
+file(CREATE_LINK "${PROJECT_SOURCE_DIR}/src/zoo/models" "${TIEROD_PYTHON_BUILD_DIR}/zoo/models" SYMBOLIC)
 
 # No VERSION or SOVERSION: a wheel turns the symlinks into copies.
 set_target_properties(tierod PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${TIEROD_PYTHON_BUILD_DIR}")

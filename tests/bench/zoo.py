@@ -96,7 +96,7 @@ def idle_hooks(build: Path, quick: bool, report: Reporter) -> dict:
     workers = []
     try:
         for program in programs:
-            command = [str(build / "bench" / program), str(root() / "models"), "1"]
+            command = [str(build / "bench" / program), str(root() / "src" / "zoo" / "models"), "1"]
             workers.append(Worker(program, command, threads=1))
         written = []
         for worker in workers:

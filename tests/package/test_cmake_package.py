@@ -45,7 +45,7 @@ def test_prefix_holds_only_the_library(prefix):
         "include/tierod/version_config.h",
         "share/cmake/tierod/tierod-config.cmake",
     } <= files
-    models = {f"share/tierod/zoo/{p.name}" for p in (ROOT / "models").glob("*.h5")}
+    models = {f"share/tierod/zoo/{p.name}" for p in (ROOT / "src" / "zoo" / "models").glob("*.h5")}
     assert models
     assert models == {f for f in files if f.startswith("share/tierod/zoo/")}
     assert not [f for f in files if f.endswith((".py", "_internal.h")) or "_core" in f]

@@ -32,7 +32,9 @@ def test_models_of_the_zoo_are_in_it(wheel):
     names = {
         n for n in zipfile.ZipFile(wheel.file).namelist() if n.startswith("tierod/zoo/models/")
     }
-    assert names == {f"tierod/zoo/models/{p.name}" for p in (ROOT / "models").glob("*.h5")}
+    assert names == {
+        f"tierod/zoo/models/{p.name}" for p in (ROOT / "src" / "zoo" / "models").glob("*.h5")
+    }
     assert len(names) > 4
     command = wheel.python.parent / "tierod"
     assert "mixed2" in run(command, "zoo", "list").stdout

@@ -2,13 +2,13 @@
 # Train every model of the zoo that ships again, hold each against its specification, and only then
 # put it here. About an hour and a half of one core; two models at a time, one thread each.
 #
-#   models/retrain.sh [NAME ...]      default: all; mixed2 starts from trunk
+#   src/zoo/models/retrain.sh [NAME ...]      default: all; mixed2 starts from trunk
 #
 # The tables of docs/zoo_models.md are build/retrain/NAME.md.
 #
 # Interrupted, it goes on where it stopped. The same machine and versions give the same bits.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 .ci/setup.sh >&2
 work=build/retrain
 mkdir -p "$work"
@@ -22,14 +22,14 @@ names=("$@")
 # $1 name: train unless it is there, hold it against its specification, put it in its place
 make_model() {
   local name=$1 file="$work/$1.h5" from=()
-  [[ "$name" == mixed2 ]] && from=(--trunk file:models/trunk.h5)
+  [[ "$name" == mixed2 ]] && from=(--trunk file:src/zoo/models/trunk.h5)
   [[ -e "$file" ]] || tierod zoo train "$name" --out "$file" "${from[@]}" 2>>"$work/$name.log"
   tierod zoo truth "file:$file" --markdown >"$work/$name.md" || {
     echo "retrain: $name misses its specification, see $work/$name.md" >&2
     return 1
   }
-  cp "$file" "models/$name.h5"
-  echo "models/$name.h5"
+  cp "$file" "src/zoo/models/$name.h5"
+  echo "src/zoo/models/$name.h5"
 }
 
 running=0
