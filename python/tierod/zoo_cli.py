@@ -20,7 +20,6 @@ ALONE, FROM_TRUNK = (3200, 128, 0.35), (2000, 64, 0.5)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _seed = click.option("--seed", default=0, show_default=True, help="Of the scenes and the words.")
 _model = click.argument("model")
-_MODEL = "MODEL is zoo:NAME, a bare NAME, or file:PATH."
 
 
 @click.group()
@@ -370,10 +369,10 @@ def rollout(
     MODEL is zoo:NAME, a bare NAME, or file:PATH.
     """
     from tierod import vla
-    from tierod.models import _of_zoo, open_zoo_model
+    from tierod.models import open_model
 
     with errors():
-        opened = _of_zoo(open_zoo_model(model), scenes, seed)
+        opened = open_model(model, scenes=scenes, seed=seed)
         options = vla.RolloutOptions(
             num_samples=samples, seed=seed, framing=framing, temperature=temperature
         )

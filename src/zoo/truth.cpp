@@ -120,7 +120,7 @@ std::span<const std::int64_t> words_of(const vla::Rollout& rollout, std::int64_t
 struct Found {
   std::vector<Scene> scenes;
   std::vector<std::int64_t> routes;
-  std::vector<bool> with, stated, text_stated;
+  std::vector<bool> with, stated;
   Measured base, total, direct, text;
   Measured law_base, law_total, law_direct, law_text;
 };
@@ -241,7 +241,6 @@ Found Examiner::look_at(std::size_t f) {
       if (f < kConcepts) {
         const bool was = read_cot(words)[f].said;
         out.stated.push_back(was);
-        out.text_stated.push_back(was);
         others.push_back(toggled(words, scene, f));
         Statements edited = said;
         edited[f] = statement_of(scene, f, !was);
@@ -314,9 +313,9 @@ TruthEffect Examiner::effect(const Found& found, const std::vector<std::size_t>&
   out.direct = interval(found.direct, found.with);
   out.law_total = mean(differences(found.law_total, found.law_base, found.with));
   out.law_direct = mean(differences(found.law_direct, found.law_base, found.with));
-  if (!found.text_stated.empty()) {
-    out.text = interval(found.text, found.text_stated);
-    out.law_text = mean(differences(found.law_text, found.law_base, found.text_stated));
+  if (!found.stated.empty()) {
+    out.text = interval(found.text, found.stated);
+    out.law_text = mean(differences(found.law_text, found.law_base, found.stated));
   }
   return out;
 }

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <exception>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <sstream>
@@ -74,6 +75,23 @@ inline std::string quoted(const std::string& text) {
     out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
   }
   return out + '"';
+}
+
+/// Something to time that computes a tensor.
+struct Contender {
+  std::function<void()> run;
+  std::function<at::Tensor()> value;
+  std::function<void()> before = [] {};
+  std::function<void()> after = [] {};
+  std::function<void(std::int64_t)> run_many{};
+};
+
+/// Write what a contender computes, for the driver to compare.
+inline void write_value(Contender& contender, const std::string& file) {
+  const at::Tensor values = contender.value().contiguous();
+  std::ofstream(file, std::ios::binary)
+      .write(static_cast<const char*>(values.const_data_ptr()),
+             static_cast<std::streamsize>(values.nbytes()));
 }
 
 /// Run `count` times; return the CPU and wall seconds of one.

@@ -32,6 +32,7 @@
 namespace {
 
 using at::Tensor;
+using bench::Contender;
 using tierod::patch::SweepStrategy;
 
 // The last axis of the hidden layer of so many tokens stays in the cache.
@@ -160,14 +161,6 @@ class Gpt2Blocks final : public tierod::vla::BlockModel {
   Norm final_;
 };
 
-struct Contender {
-  std::function<void()> run;
-  std::function<Tensor()> value;
-  std::function<void()> before = [] {};
-  std::function<void()> after = [] {};
-  std::function<void(std::int64_t)> run_many{};
-};
-
 /// Labels are `<strategy>` or `<strategy>_f64`; every cell is computed, as [layers, positions].
 class Bench {
  public:
@@ -197,10 +190,7 @@ class Bench {
   }
 
   static void check(Contender& contender, const std::string& file) {
-    const Tensor values = contender.value().contiguous();
-    std::ofstream(file, std::ios::binary)
-        .write(static_cast<const char*>(values.const_data_ptr()),
-               static_cast<std::streamsize>(values.nbytes()));
+    bench::write_value(contender, file);
   }
 
  private:

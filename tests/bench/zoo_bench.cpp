@@ -8,8 +8,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <fstream>
-#include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -23,16 +21,9 @@
 namespace {
 
 namespace zoo = tierod::zoo;
+using bench::Contender;
 
 constexpr std::int64_t kRows = 256;
-
-struct Contender {
-  std::function<void()> run;
-  std::function<at::Tensor()> value;
-  std::function<void()> before = [] {};
-  std::function<void()> after = [] {};
-  std::function<void(std::int64_t)> run_many{};
-};
 
 /// Shapes are names of models, the label is `rollout`.
 class Bench {
@@ -56,10 +47,7 @@ class Bench {
   }
 
   static void check(Contender& contender, const std::string& file) {
-    const at::Tensor values = contender.value().contiguous();
-    std::ofstream(file, std::ios::binary)
-        .write(static_cast<const char*>(values.const_data_ptr()),
-               static_cast<std::streamsize>(values.nbytes()));
+    bench::write_value(contender, file);
   }
 
  private:
