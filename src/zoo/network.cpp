@@ -114,9 +114,15 @@ void LayerMemory::replace(const at::Tensor& key, const at::Tensor& value) {
     value_ = value;
     return;
   }
-  // an edit is a fresh tensor; what is unchanged is this memory itself
-  if (key.data_ptr() != key_.data_ptr()) key_.narrow(2, 0, length_).copy_(key);
-  if (value.data_ptr() != value_.data_ptr()) value_.narrow(2, 0, length_).copy_(value);
+  // What is unchanged is this memory itself. An edit gets a room of its own: others may share this
+  // one (Drive).
+  const auto put = [&](at::Tensor& mine, const at::Tensor& other) {
+    if (other.data_ptr() == mine.data_ptr()) return;
+    mine = at::empty_like(mine);
+    mine.narrow(2, 0, length_).copy_(other);
+  };
+  put(key_, key);
+  put(value_, value);
 }
 
 std::pair<at::Tensor, at::Tensor> LayerMemory::with(const at::Tensor& key,

@@ -9,7 +9,7 @@
 
 #include "tierod/export.h"
 #include "tierod/vla/block_model.h"
-#include "tierod/vla/model.h"
+#include "tierod/vla/staged_model.h"
 #include "tierod/zoo/spec.h"
 
 namespace tierod::internal {
@@ -35,7 +35,7 @@ inline constexpr const char* kModelFormat = "tierod-zoo-model/1";
 ///
 /// A given chain of thought is read word by word as a written one is, by the same arithmetic: a run
 /// with its own words again is equal to the last bit.
-class TIEROD_API DrivingModel : public vla::Model {
+class TIEROD_API DrivingModel : public vla::StagedModel {
  public:
   /// Make a model with fresh weights, the same on every machine.
   static std::shared_ptr<DrivingModel> fresh(Spec spec, std::uint64_t seed = 0);
@@ -67,7 +67,11 @@ class TIEROD_API DrivingModel : public vla::Model {
   /// @throws InvalidArgument on a batch or options that do not fit, words that the language does
   ///         not have, a CoT that does not end in <act>, knockouts of spans that there are not, or
   ///         that leave a token nothing to see.
-  vla::Rollout rollout(const vla::Batch& batch, const vla::RolloutOptions& options) override;
+  std::shared_ptr<const vla::Thought> think(const vla::Batch& batch,
+                                            const vla::RolloutOptions& options) override;
+  /// @throws InvalidArgument on the thought of another model, and on knockouts of other readers.
+  vla::Rollout act(const vla::Thought& thought,
+                   const std::vector<vla::Knockout>& knockouts) override;
 
   /// Return the language model block by block. Its rows are the prefix and, where the batch has
   /// `cot_tokens` int64 [rows, length], those; its outputs are the logits of the next token.

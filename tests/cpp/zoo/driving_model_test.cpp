@@ -236,5 +236,55 @@ TEST(Truth, LooksAtEveryConceptAndStopsWhenAsked) {
             std::string::npos);
 }
 
+TEST(DrivingModelStages, ManyActionsOfOneThoughtAreWhatRolloutsAre) {
+  const auto model = fresh();
+  const vla::Batch batch = scenes().batch(ids(6));
+  const RolloutOptions options = {.num_samples = 2, .pin_action_positions = true};
+  const Rollout whole = model->rollout(batch, options);
+  const auto thought = model->think(batch, options);
+  EXPECT_GT(thought->bytes(), 0);
+  const Rollout first = model->act(*thought, {});
+  EXPECT_TRUE(first.actions.equal(whole.actions));
+  EXPECT_EQ(first.cot_text, whole.cot_text);
+  EXPECT_TRUE(first.trajectory.equal(whole.trajectory));
+  EXPECT_EQ(first.spans, whole.spans);
+
+  // an edit of the cache does not stay in the thought
+  Session session(model->describe().sites);
+  session.intervene("vlm.cache.1.*", Intervention::zero());
+  Rollout edited;
+  session.run([&] { edited = model->act(*thought, {}); });
+  EXPECT_FALSE(edited.actions.equal(whole.actions));
+  Session again(model->describe().sites);
+  again.intervene("vlm.cache.1.*", Intervention::zero());
+  Rollout whole_edited;
+  again.run([&] { whole_edited = model->rollout(batch, options); });
+  EXPECT_TRUE(edited.actions.equal(whole_edited.actions));
+  EXPECT_TRUE(model->act(*thought, {}).actions.equal(whole.actions));
+
+  // nor does attention that is cut
+  const std::vector<vla::Knockout> cut = {{.columns = "image 0"}};
+  RolloutOptions cut_options = options;
+  cut_options.knockouts = cut;
+  EXPECT_TRUE(model->act(*thought, cut).actions.equal(model->rollout(batch, cut_options).actions));
+  EXPECT_TRUE(model->act(*thought, {}).actions.equal(whole.actions));
+}
+
+TEST(DrivingModelStages, RefuseWhatComesTooLate) {
+  const auto model = fresh();
+  const auto other = fresh("decorative");
+  const auto thought = model->think(scenes().batch(ids(2)), {});
+  EXPECT_NE(message_of<InvalidArgument>([&] { other->act(*thought, {}); }).find("this very model"),
+            std::string::npos);
+  EXPECT_NE(message_of<InvalidArgument>([&] {
+              model->act(*thought, {{.columns = "image 0", .readers = "cot"}});
+            }).find("they have read already"),
+            std::string::npos);
+  // a session that looks at the language model sees nothing of an act
+  Session session(model->describe().sites);
+  session.capture("vlm.layers.0.resid_pre");
+  EXPECT_THROW(session.run([&] { model->act(*thought, {}); }), SiteError);
+}
+
 }  // namespace
 }  // namespace tierod::zoo
