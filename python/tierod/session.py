@@ -98,6 +98,7 @@ class _SessionMethods:
         *,
         gradient: bool = False,
         allow_nonfinite: bool = False,
+        ragged: bool = False,
         rows: Indices = None,
         tokens: Indices = None,
         positions: Indices = None,
@@ -111,7 +112,9 @@ class _SessionMethods:
         """Edit what `pattern` matches, by an Intervention or by a function (tensor, event).
 
         A function gets a copy of the selected part and returns a tensor of the same shape, dtype and
-        device, or None for unchanged. The selection arguments are those of `capture`.
+        device, or None for unchanged. Where spans have different lengths in different rows, it gets the
+        tokens of all rows one after the other if `ragged`, else an error. The selection arguments are those
+        of `capture`.
         """
         selection = selection_json(
             rows=rows, tokens=tokens, positions=positions, spans=spans, heads=heads,
@@ -122,7 +125,9 @@ class _SessionMethods:
         if isinstance(edit, _core.Intervention):
             _core.Session._intervene(self._core(), name, edit, selection, gradient)
         elif callable(edit):
-            _core.Session._callback(self._core(), name, edit, selection, gradient, allow_nonfinite)
+            _core.Session._callback(
+                self._core(), name, edit, selection, gradient, allow_nonfinite, ragged
+            )
         else:
             raise _core.InvalidArgument(
                 "[hook.Session.intervene] expected an Intervention or a function (tensor, event), "

@@ -371,6 +371,20 @@ void Session::intervene(std::string_view pattern, Callback callback, InterveneOp
   state_->resolve_again();
 }
 
+std::vector<std::string> Session::targets() const {
+  const auto any = [](const auto& requests, const Site& site) {
+    return std::any_of(requests.begin(), requests.end(),
+                       [&](const auto& request) { return request.pattern.matches(site.name()); });
+  };
+  std::vector<std::string> out;
+  for (const SiteSpec& spec : state_->table.specs()) {
+    if (any(state_->captures, spec.site) || any(state_->edits, spec.site)) {
+      out.push_back(spec.site.name());
+    }
+  }
+  return out;
+}
+
 std::size_t Session::edit_count() const { return state_->edits.size(); }
 
 void Session::drop_edits(std::size_t count) {

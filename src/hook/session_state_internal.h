@@ -34,6 +34,8 @@ struct Context {
 
 /// Hold what a thread knows of sessions. One per thread, behind a function of libtierod: an
 /// exported thread-local variable would be initialised anew in each library that sees it.
+struct Region;
+
 struct ThreadState {
   ThreadState() : handle(std::make_shared<ThreadHandle>(this)) {}
   ~ThreadState() { handle->state = nullptr; }
@@ -47,6 +49,9 @@ struct ThreadState {
   std::uint64_t hidden_below = 0;
   int suspend_depth = 0;
   bool in_callback = false;
+  /// What the callback at hand was given a part of; null outside of callbacks.
+  const Region* region = nullptr;
+  std::int64_t region_rows = 0;
 };
 ThreadState& thread_state();
 

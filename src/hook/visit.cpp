@@ -177,18 +177,37 @@ void capture(Use<CaptureRequest>& use, const Part& part, const at::Tensor& x) {
 /// Marks this thread as being inside of a callback.
 class CallbackScope {
  public:
-  CallbackScope() { thread_state().in_callback = true; }
-  ~CallbackScope() { thread_state().in_callback = false; }
+  CallbackScope(const Region& region, const at::Tensor& x) {
+    ThreadState& thread = thread_state();
+    thread.in_callback = true;
+    before_ = thread.region;
+    rows_before_ = thread.region_rows;
+    thread.region = &region;
+    thread.region_rows = region.axes.rows < 0 ? 0 : x.size(region.axes.rows);
+  }
+  ~CallbackScope() {
+    ThreadState& thread = thread_state();
+    thread.in_callback = false;
+    // a callback may run a model whose sessions call back
+    thread.region = before_;
+    thread.region_rows = rows_before_;
+  }
   CallbackScope(const CallbackScope&) = delete;
   CallbackScope& operator=(const CallbackScope&) = delete;
+
+ private:
+  const Region* before_ = nullptr;
+  std::int64_t rows_before_ = 0;
 };
 
 at::Tensor call_back(const EditRequest& request, const at::Tensor& x, const Region& region,
                      const Event& event, const std::string& where) {
   if (region.empty) return x;
-  if (!region.rectangular()) {
-    throw InvalidArgument(cat(where, " a callback got spans of different lengths: ",
-                              list_text(region.pairs_in_row), "; select rows one by one"));
+  if (!region.rectangular() && !request.options.ragged) {
+    throw InvalidArgument(
+        cat(where, " a callback got spans of different lengths: ", list_text(region.pairs_in_row),
+            "; ask for ragged, which gives it the tokens of all rows one after the "
+            "other, or select rows one by one"));
   }
   // A copy: a callback that writes into its argument must not change the model's memory, which
   // other layers may hold, and must not count as an edit unless it is returned.
@@ -198,7 +217,7 @@ at::Tensor call_back(const EditRequest& request, const at::Tensor& x, const Regi
   const auto version = counted ? argument._version() : 0;
   std::optional<at::Tensor> answer;
   {
-    const CallbackScope scope;
+    const CallbackScope scope(region, x);
     answer = request.callback(argument, event);
   }
   if (!answer || !answer->defined()) {

@@ -38,6 +38,9 @@ struct TIEROD_API InterveneOptions {
   bool gradient = false;
   /// Let a callback return NaN or Inf.
   bool allow_nonfinite = false;
+  /// Give a callback what spans of different lengths select, [tokens of all rows, ...], row by row;
+  /// otherwise they are an error.
+  bool ragged = false;
 };
 
 /// Say how often one site fired in one session at one (phase, step, branch).
@@ -78,6 +81,9 @@ class TIEROD_API Session {
                  InterveneOptions options = {});
   /// Edit by a function.
   void intervene(std::string_view pattern, Callback callback, InterveneOptions options = {});
+  /// Return the names of the declared sites that are captured or edited, in the table's order;
+  /// none without a table.
+  std::vector<std::string> targets() const;
   /// Return how many edits are set up.
   std::size_t edit_count() const;
   /// Take back the edits after the first `count`.
