@@ -287,7 +287,7 @@ ResidualFits residual_direction(const ProbeDataset& dataset, const std::string& 
   const auto width = static_cast<double>(x.size(1));
   if (count < kRowsPerColumn * width) {
     out.note = cat(different.size(), " independent units for ", x.size(1), " columns: fewer than ",
-                   kRowsPerColumn, " a column; ",
+                   kRowsPerColumn, " a column (", kRowsPerColumn * width, "); ",
                    options.folds == 0 ? "cross-fit (folds), or reduce the columns first"
                                       : "use the cross-fitted positions, never the full direction "
                                         "on these rows");

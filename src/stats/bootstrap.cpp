@@ -81,9 +81,12 @@ std::pair<double, double> percentiles(std::span<const double> sorted, double low
 // skewness of the delete-one estimates.
 std::pair<double, double> bca_percentiles(const BatchEstimator& estimator, std::size_t clusters,
                                           const BootstrapOptions& options, BootstrapResult* out) {
+  // Ties up to rounding: a ratio that is the same in every cluster comes out of sums of different
+  // clusters with different last digits.
+  const double estimate = out->interval.estimate, tie = 1e-13 * std::abs(estimate);
   double below = 0;
   for (const double v : out->replicates) {
-    below += v < out->interval.estimate ? 1.0 : (v == out->interval.estimate ? 0.5 : 0.0);
+    below += v < estimate - tie ? 1.0 : (v <= estimate + tie ? 0.5 : 0.0);
   }
   const double share = below / real(out->replicates.size());
   if (!(share > 0 && share < 1)) {
