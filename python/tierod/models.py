@@ -4,6 +4,7 @@
 |---|---|
 | `zoo:NAME`, or a bare `NAME` | one of the zoo's models that ship |
 | `file:PATH` | a model of the zoo in a file |
+| `metadrive-ppo` | MetaDrive's PPO driving expert, real weights (`tierod.adapters.metadrive_ppo`) |
 | `py:MODULE:FACTORY` | what FACTORY() of MODULE returns |
 | `PREFIX:REST` | what another package registers as PREFIX in the entry point group `tierod.models` |
 
@@ -20,8 +21,10 @@ from typing import Any, NamedTuple
 
 from tierod import vla, zoo
 from tierod._core import InvalidArgument, nearest_names
+from tierod.adapters import metadrive_ppo
 
 ENTRY_POINTS = "tierod.models"
+BUILT_IN = ("zoo", "file", "py", "metadrive-ppo")
 
 
 class OpenModel(NamedTuple):
@@ -36,14 +39,16 @@ def open_model(name: str, *, scenes: int = 1000, seed: int = 0) -> OpenModel:
     """Open a model by its name (see the module).
 
     Args:
-        scenes: number of scenes to draw, of models whose scenes are drawn (zoo, file).
+        scenes: number of scenes to draw, of models whose scenes are drawn (zoo, file, metadrive-ppo).
         seed: of those scenes.
 
     Raises:
         InvalidArgument: if the name is none, or a factory returns something else than a model, its
             scenes and its concepts.
-        IoError: if a file cannot be read or trusted.
+        IoError: if a file cannot be read or trusted, or weights cannot be fetched.
     """
+    if name == "metadrive-ppo":
+        return OpenModel(*metadrive_ppo.make(scenes, seed))
     kind, _, rest = name.partition(":")
     if not rest:
         kind, rest = "zoo", name.removeprefix("zoo:")
@@ -54,7 +59,7 @@ def open_model(name: str, *, scenes: int = 1000, seed: int = 0) -> OpenModel:
     for entry in entry_points(group=ENTRY_POINTS):
         if entry.name == kind:
             return _checked(name, entry.load()(rest))
-    known = ["zoo", "file", "py", *(e.name for e in entry_points(group=ENTRY_POINTS))]
+    known = [*BUILT_IN, *(e.name for e in entry_points(group=ENTRY_POINTS))]
     raise InvalidArgument(
         f"[models.open_model] expected a name that begins with one of {', '.join(known)}, got '{name}'; "
         f"nearest {', '.join(nearest_names(kind, known))}; other packages register theirs in the entry "
