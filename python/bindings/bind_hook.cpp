@@ -5,6 +5,7 @@
 #include "tierod/core/selection.h"
 #include "tierod/hook/activation_cache.h"
 #include "tierod/hook/buffer_pool.h"
+#include "tierod/hook/callback.h"
 #include "tierod/hook/hook_point.h"
 #include "tierod/hook/intervention.h"
 #include "tierod/hook/scope.h"
@@ -104,6 +105,14 @@ void bind_scopes(py::module_& m) {
   bind_scope<Suspend>(m, "Suspend", "Hide every session from this thread's hook points.")
       .def(py::init(
           [] { return ScopeManager<Suspend>([] { return std::make_unique<Suspend>(); }); }));
+  py::class_<CallbackPart>(m, "CallbackPart", "Which part of an activation a callback was given.")
+      .def_readonly("rows", &CallbackPart::rows,
+                    "Row of the batch of each entry of the part's first axis.")
+      .def_readonly("tokens_first", &CallbackPart::tokens_first,
+                    "Spans lie differently in the rows: tokens come before the other axes.");
+  m.def("callback_part", &callback_part,
+        "Return what the callback at hand was given: with `ragged`, of which rows its tokens "
+        "are.\n\nRaises StateError outside of a callback.");
   m.def("suspend_depth", &Suspend::depth, "Return how many Suspend surround the caller.");
   m.def(
       "run_started",
@@ -241,6 +250,20 @@ void bind_session(py::module_& m) {
            }),
            py::arg("sites"),
            "Declare (site, min, max, read_only_reason) firings a run; max < 0: at least once.")
+      .def(py::init(
+               [](const std::vector<std::pair<
+                      Site, std::map<std::string, std::pair<std::int64_t, std::int64_t>>>>& sites) {
+                 std::vector<SiteSpec> specs;
+                 for (const auto& [site, fires] : sites) {
+                   SiteSpec spec{.site = site, .fires = {}, .read_only_reason = {}};
+                   for (const auto& [phase, range] : fires) {
+                     spec.fires.push_back({phase_from_name(phase), range.first, range.second});
+                   }
+                   specs.push_back(std::move(spec));
+                 }
+                 return SiteTable(std::move(specs));
+               }),
+           py::arg("sites"), "Declare (site, {phase: (min, max)}) firings a run.")
       .def("names", &SiteTable::names)
       .def(
           "match",
@@ -280,11 +303,12 @@ void bind_session(py::module_& m) {
            })
       .def("_callback",
            [](Session& s, std::string_view pattern, const py::function& function,
-              const std::string& selection, bool gradient, bool allow_nonfinite) {
+              const std::string& selection, bool gradient, bool allow_nonfinite, bool ragged) {
              s.intervene(pattern, make_callback(function),
                          {.selection = Selection::from_json(selection),
                           .gradient = gradient,
-                          .allow_nonfinite = allow_nonfinite});
+                          .allow_nonfinite = allow_nonfinite,
+                          .ragged = ragged});
            })
       .def("_set_spans",
            [](Session& s,

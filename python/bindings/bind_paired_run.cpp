@@ -42,7 +42,8 @@ void bind_edits(py::module_& m) {
   py::class_<EditRows>(m, "EditRows", "Of which scenes the rows of a batch are.")
       .def_readonly("scenes", &EditRows::scenes, "Id of the scene of each row.")
       .def_readonly("numbers", &EditRows::numbers,
-                    "Its place among the scenes of the run, of each row.");
+                    "Its place among the scenes of the run, of each row.")
+      .def_readonly("spans", &EditRows::spans, "Spans of each row; empty where there are none.");
   py::class_<Edit, PyEdit, py::smart_holder>(m, "_Edit").def(py::init<>()).def("name", &Edit::name);
   py::enum_<Over>(m, "Over", "What a direction is a direction of.")
       .value("each", Over::each)
@@ -84,7 +85,22 @@ void bind_edits(py::module_& m) {
             return std::make_unique<DirectionEdit>(DirectionEdit::add(std::move(places), dose));
           },
           py::arg("places"), py::arg("dose"))
+      .def_static(
+          "_to",
+          [](std::vector<DirectionPlace> places, const at::Tensor& targets) {
+            return std::make_unique<DirectionEdit>(DirectionEdit::to(std::move(places), targets));
+          },
+          py::arg("places"), py::arg("targets"))
       .def_property_readonly("places", &DirectionEdit::places);
+  using patch::InterventionEdit;
+  py::class_<InterventionEdit, Edit, py::smart_holder>(
+      m, "InterventionEdit", "Puts an intervention of the hook layer at some sites.")
+      .def(py::init([](std::string name, std::vector<std::string> sites,
+                       const Intervention& intervention, const std::string& selection) {
+             return std::make_unique<InterventionEdit>(
+                 std::move(name), std::move(sites), intervention, Selection::from_json(selection));
+           }),
+           py::arg("name"), py::arg("sites"), py::arg("intervention"), py::arg("selection"));
   using patch::ErasureEdit;
   using patch::ErasurePlace;
   py::class_<ErasurePlace>(m, "_ErasurePlace")
@@ -105,26 +121,55 @@ void bind_edits(py::module_& m) {
       "distribution (Mahalanobis). With a\nparticipation ratio below 20 there are too few "
       "independent signs.\n\nRaises InvalidArgument on other shapes or a covariance that is not "
       "symmetric, NumericalError on NaN.");
+  m.def(
+      "mahalanobis_directions", &patch::mahalanobis_directions, py::arg("write"),
+      py::arg("covariance"), py::arg("count"), py::arg("seed") = 0,
+      "Return vectors [count, d], f64, as far in the distribution (Mahalanobis) as `write` [d], in "
+      "directions uniform\nonce the covariance [d, d] is whitened. Their length is another one.\n\n"
+      "Raises InvalidArgument, NumericalError as matched_directions.");
   m.def("participation_ratio", &patch::participation_ratio, py::arg("covariance"),
         "Return (sum of eigenvalues)^2 / sum of their squares of a covariance [d, d].");
 }
 
 void bind_run(py::module_& m) {
   const auto without_gil = py::call_guard<py::gil_scoped_release>();
+  py::class_<patch::Donor>(m, "_Donor")
+      .def(py::init([](std::vector<std::int64_t> scenes, std::string twin_by,
+                       std::vector<std::string> fields, std::optional<vla::Rollout> words) {
+             return patch::Donor{.scenes = std::move(scenes),
+                                 .twin_by = std::move(twin_by),
+                                 .fields = std::move(fields),
+                                 .words = std::move(words)};
+           }),
+           py::arg("scenes"), py::arg("twin_by"), py::arg("fields"), py::arg("words"));
+  py::class_<patch::ResampledWords>(m, "ResampledWords",
+                                    "Other words of the same length for the rows of a run.")
+      .def_readonly("words", &patch::ResampledWords::words, "The base run, with these words.")
+      .def_readonly("changed", &patch::ResampledWords::changed,
+                    "bool [rows]: where others of the same length were found.");
+  py::class_<patch::NoiseFloor>(m, "NoiseFloor", "What differs between runs without an edit.")
+      .def_readonly("same_seed", &patch::NoiseFloor::same_seed,
+                    "Largest change of the functional with the same seed: must be 0.")
+      .def_readonly("deterministic", &patch::NoiseFloor::deterministic,
+                    "Words and actions are equal to the last bit.")
+      .def_readonly("other_seeds", &patch::NoiseFloor::other_seeds,
+                    "Mean absolute change with each other seed.");
   py::class_<PairedRun, py::smart_holder>(m, "_PairedRun")
       .def(py::init([](vla::Model& model, const vla::SceneSource& source,
                        std::vector<std::int64_t> scenes, vla::RolloutOptions rollout,
-                       std::int64_t batch_size, const py::object& progress) {
+                       std::int64_t batch_size, std::int64_t thought_memory,
+                       const py::object& progress) {
              patch::PairedOptions options{.rollout = std::move(rollout),
                                           .batch_size = batch_size,
+                                          .thought_memory = thought_memory,
                                           .progress = progress_of(progress)};
              const py::gil_scoped_release no_gil;
              return std::make_unique<PairedRun>(model, source, std::move(scenes),
                                                 std::move(options));
            }),
            py::arg("model"), py::arg("source"), py::arg("scenes"), py::arg("rollout"),
-           py::arg("batch_size"), py::arg("progress"), py::keep_alive<1, 2>(),
-           py::keep_alive<1, 3>())
+           py::arg("batch_size"), py::arg("thought_memory"), py::arg("progress"),
+           py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
       .def_property_readonly("scenes", &PairedRun::scenes)
       .def_property_readonly("rows", &PairedRun::rows)
       .def("can", &PairedRun::can, py::arg("option"))
@@ -138,13 +183,26 @@ void bind_run(py::module_& m) {
       .def("twins", &PairedRun::twins, py::arg("by"), py::arg("words"), without_gil)
       .def(
           "transplanted",
-          [](PairedRun& run, std::vector<std::int64_t> scenes, std::string twin_by,
-             const std::vector<std::string>& sites, const std::string& selection, Words words) {
-            return run.transplanted({.scenes = std::move(scenes), .twin_by = std::move(twin_by)},
-                                    sites, Selection::from_json(selection), words);
+          [](PairedRun& run, const patch::Donor& donor, const std::vector<std::string>& sites,
+             const std::string& selection, Words words, const std::string& into_twins_by) {
+            return run.transplanted(donor, sites, Selection::from_json(selection), words,
+                                    into_twins_by);
           },
-          py::arg("scenes"), py::arg("twin_by"), py::arg("sites"), py::arg("selection"),
-          py::arg("words"), without_gil)
+          py::arg("donor"), py::arg("sites"), py::arg("selection"), py::arg("words"),
+          py::arg("into_twins_by"), without_gil)
+      .def("resampled_words", &PairedRun::resampled_words, py::arg("seed"), py::arg("attempts"),
+           without_gil)
+      .def("noise_floor", &PairedRun::noise_floor, py::arg("functional"), py::arg("seeds"),
+           without_gil)
+      .def("head_inputs", &PairedRun::head_inputs)
+      .def("positions", &PairedRun::positions, py::arg("places"), py::arg("words"), without_gil)
+      .def(
+          "rows_at",
+          [](PairedRun& run, const std::vector<DirectionPlace>& places, bool whole, Words words,
+             const Edit* edit) { return run.rows_at(places, whole, words, edit); },
+          py::arg("places"), py::arg("whole"), py::arg("words"), py::arg("edit"), without_gil)
+      .def("values", &PairedRun::values, py::arg("rollout"), py::arg("functional"),
+           py::arg("twin_by"), without_gil)
       .def("knocked_out", &PairedRun::knocked_out, py::arg("knockouts"), py::arg("words"),
            without_gil)
       .def(
@@ -198,7 +256,9 @@ void bind_effects(py::module_& m) {
              Over over) { self.add(site, fits, Selection::from_json(selection), over); },
           py::arg("site"), py::arg("fits"), py::arg("selection"), py::arg("over"))
       .def_readonly("places", &ConceptDirections::places)
-      .def_readonly("refits", &ConceptDirections::refits);
+      .def_readonly("refits", &ConceptDirections::refits)
+      .def_readonly("notes", &ConceptDirections::notes,
+                    "What the fits had to say, such as how many scenes they lack.");
   py::class_<ConceptEffect>(m, "ConceptEffect", "What a concept's presence adds to control.")
       .def_readonly("words", &ConceptEffect::words)
       .def_readonly("functional", &ConceptEffect::functional)

@@ -113,12 +113,20 @@ void bind_patch(py::module_& m) {
 
   py::class_<PatchSource>(m, "_PatchSource")
       .def(py::init([](std::string name, const std::optional<vla::Batch>& batch,
-                       const std::optional<at::Tensor>& residuals) {
-             return PatchSource{.name = std::move(name),
-                                .batch = batch.value_or(vla::Batch{}),
-                                .residuals = residuals.value_or(at::Tensor())};
+                       const std::optional<at::Tensor>& residuals, const py::object& edit) {
+             PatchSource out{.name = std::move(name),
+                             .batch = batch.value_or(vla::Batch{}),
+                             .residuals = residuals.value_or(at::Tensor())};
+             if (edit.is_none()) return out;
+             const std::shared_ptr<py::function> call(new py::function(edit), DropPython());
+             out.edit = [call](const at::Tensor& hidden, std::int64_t block) {
+               const py::gil_scoped_acquire gil;
+               const py::object found = (*call)(hidden, block);
+               return THPVariable_Check(found.ptr()) ? found.cast<at::Tensor>() : at::Tensor();
+             };
+             return out;
            }),
-           py::arg("name"), py::arg("batch"), py::arg("residuals"));
+           py::arg("name"), py::arg("batch"), py::arg("residuals"), py::arg("edit"));
 
   const auto request_of = [](const vla::Batch& base, std::vector<PatchSource> sources,
                              const Metric& metric, std::vector<std::int64_t> layers,

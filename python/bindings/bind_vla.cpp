@@ -10,7 +10,7 @@
 #include "tierod/vla/control.h"
 #include "tierod/vla/functional.h"
 #include "tierod/vla/kinematics.h"
-#include "tierod/vla/model.h"
+#include "tierod/vla/staged_model.h"
 
 namespace tierod::bindings {
 
@@ -29,6 +29,46 @@ class PyModel : public vla::Model, public py::trampoline_self_life_support {
   }
   vla::Rollout rollout(const vla::Batch& batch, const vla::RolloutOptions& options) override {
     PYBIND11_OVERRIDE_PURE(vla::Rollout, vla::Model, rollout, batch, options);
+  }
+};
+
+/// What a Python model has thought: an object of its own, with whatever it keeps.
+class PyThought : public vla::Thought, public py::trampoline_self_life_support {
+ public:
+  using vla::Thought::Thought;
+  std::int64_t bytes() const override { PYBIND11_OVERRIDE_PURE(std::int64_t, vla::Thought, bytes); }
+};
+
+class PyStagedModel : public vla::StagedModel, public py::trampoline_self_life_support {
+ public:
+  using vla::StagedModel::StagedModel;
+  vla::ModelDescription describe() const override {
+    PYBIND11_OVERRIDE_PURE(vla::ModelDescription, vla::StagedModel, describe);
+  }
+  vla::BatchSpec batch_spec() const override {
+    PYBIND11_OVERRIDE_PURE(vla::BatchSpec, vla::StagedModel, batch_spec);
+  }
+  std::shared_ptr<const vla::Thought> think(const vla::Batch& batch,
+                                            const vla::RolloutOptions& options) override {
+    const py::gil_scoped_acquire gil;
+    const py::function method =
+        py::get_override(static_cast<const vla::StagedModel*>(this), "think");
+    if (!method) {
+      throw InvalidArgument("[vla.StagedModel] expected a model to define think(batch, options)");
+    }
+    const py::object found = method(batch, options);
+    if (!py::isinstance<vla::Thought>(found)) {
+      throw InvalidArgument(
+          "[vla.StagedModel] expected think to return a vla.Thought, got another object");
+    }
+    return found.cast<std::shared_ptr<vla::Thought>>();
+  }
+  vla::Rollout rollout(const vla::Batch& batch, const vla::RolloutOptions& options) override {
+    PYBIND11_OVERRIDE(vla::Rollout, vla::StagedModel, rollout, batch, options);
+  }
+  vla::Rollout act(const vla::Thought& thought,
+                   const std::vector<vla::Knockout>& knockouts) override {
+    PYBIND11_OVERRIDE_PURE(vla::Rollout, vla::StagedModel, act, &thought, knockouts);
   }
 };
 
@@ -326,6 +366,31 @@ void bind_models(py::module_& m) {
       .def("batch_spec", &vla::Model::batch_spec)
       .def("rollout", &vla::Model::rollout, py::arg("batch"),
            py::arg_v("options", vla::RolloutOptions{}, "..."), "Return rows b * num_samples + j.");
+
+  py::class_<vla::Thought, PyThought, py::smart_holder>(
+      m, "Thought",
+      "What a model has read and said before it acts; subclass it, and keep in it what the control "
+      "head reads.")
+      .def(py::init<>())
+      .def("bytes", &vla::Thought::bytes, "Return the memory that it holds.");
+  py::class_<vla::StagedModel, vla::Model, PyStagedModel, py::smart_holder>(
+      m, "StagedModel",
+      "Thinks, then acts: many actions can be had of one thought, so that an experiment on the "
+      "control head and its\ninputs runs no layer of the language model again. A rollout is both, "
+      "to "
+      "the last bit. Neither opens a\nRunScope; `rollout` brackets both.")
+      .def(py::init<>())
+      .def(
+          "think",
+          [](vla::StagedModel& model, const vla::Batch& batch, const vla::RolloutOptions& options) {
+            return std::const_pointer_cast<vla::Thought>(model.think(batch, options));
+          },
+          py::arg("batch"), py::arg_v("options", vla::RolloutOptions{}, "..."),
+          "Read the scenes and write the chain of thought.")
+      .def("act", &vla::StagedModel::act, py::arg("thought"),
+           py::arg("knockouts") = std::vector<vla::Knockout>{},
+           "Act on a thought, with its options; `knockouts` are more of what the control head "
+           "reads.");
 
   using vla::BlockInput;
   py::class_<BlockInput>(m, "BlockInput", "The residual stream of some positions, for a block.")

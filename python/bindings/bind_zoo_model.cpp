@@ -19,7 +19,7 @@ std::string to_text(const py::handle& value) {
 
 void bind_model(py::module_& m) {
   using zoo::DrivingModel;
-  py::class_<DrivingModel, vla::Model, py::smart_holder>(
+  py::class_<DrivingModel, vla::StagedModel, py::smart_holder>(
       m, "DrivingModel", "A vision-language-action network whose truth is known.")
       .def_static("fresh", &DrivingModel::fresh, py::arg("spec"), py::arg("seed") = 0,
                   "Make a model with fresh weights, the same on every machine.")

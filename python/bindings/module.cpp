@@ -18,4 +18,7 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_targets(m);
   tierod::bindings::bind_patch(m);
   tierod::bindings::bind_paired_run(m);
+  tierod::bindings::bind_patch_tools(m);
+  tierod::bindings::bind_experiments(m);
+  tierod::bindings::bind_site_sweep(m);
 }

@@ -12,6 +12,7 @@ import numpy.typing
 import torch
 
 __all__: list[str] = [
+    "AblationCheck",
     "Activation",
     "ActivationCache",
     "ActivationReader",
@@ -31,10 +32,13 @@ __all__: list[str] = [
     "BranchScope",
     "Calibration",
     "CalibrationBin",
+    "CallbackPart",
     "CaptureSink",
     "ClassSums",
     "ClusterDesign",
+    "Completeness",
     "ConceptAgreement",
+    "ConceptControls",
     "ConceptDirections",
     "ConceptEffect",
     "ConceptSummary",
@@ -49,6 +53,7 @@ __all__: list[str] = [
     "CrossValidation",
     "Direction",
     "DirectionEdit",
+    "DoseResponse",
     "DrivingModel",
     "EditRows",
     "Equivalence",
@@ -66,12 +71,16 @@ __all__: list[str] = [
     "GrammarParser",
     "GroupPermutation",
     "GroupPlan",
+    "GuardReport",
     "HookAborted",
     "Influence",
+    "Interchange",
     "Interval",
     "Intervention",
+    "InterventionEdit",
     "InvalidArgument",
     "IoError",
+    "JointErasure",
     "Knockout",
     "Labels",
     "Lane",
@@ -82,6 +91,8 @@ __all__: list[str] = [
     "LinearFitter",
     "LogisticFits",
     "LogisticFitter",
+    "ManifoldCheck",
+    "MatchedDonors",
     "MaxT",
     "MeanDifferenceFitter",
     "Mediation",
@@ -96,32 +107,44 @@ __all__: list[str] = [
     "Moments",
     "MomentsSink",
     "MomentsValidation",
+    "NaturalLimits",
+    "NoiseFloor",
     "Nuisance",
     "NuisanceKind",
+    "NullSiteControl",
     "NumericalError",
+    "OffManifold",
     "OracleEraser",
     "OutOfRange",
     "Over",
     "ParsedCot",
     "ParserAgreement",
+    "PathShare",
+    "PathShares",
     "PermutationOptions",
     "PermutationResult",
     "PermutationUnit",
     "PhaseScope",
     "PlanEntry",
+    "Plausible",
+    "PositionEffects",
     "Precision",
     "ProbeDataset",
     "ProcessSession",
     "RankingMeasure",
     "RankingMethod",
     "RankingOptions",
+    "ReaderControl",
     "RecoverReport",
     "RefitInterval",
+    "ResampledWords",
     "ResidualFit",
     "ResidualFits",
+    "Restoration",
     "RidgeFitter",
     "Rollout",
     "RolloutOptions",
+    "RotaryPairs",
     "RowFitter",
     "SamplePlan",
     "SceneConfig",
@@ -129,6 +152,7 @@ __all__: list[str] = [
     "SceneSource",
     "Scenes",
     "Session",
+    "ShamControl",
     "Site",
     "SiteColumn",
     "SiteError",
@@ -138,6 +162,7 @@ __all__: list[str] = [
     "Span",
     "Spec",
     "Splits",
+    "StagedModel",
     "StandardisedFitter",
     "StateError",
     "StorePlan",
@@ -152,6 +177,7 @@ __all__: list[str] = [
     "TargetRow",
     "TargetSummary",
     "Targets",
+    "Thought",
     "TrainLog",
     "TrainOptions",
     "Trainer",
@@ -160,6 +186,7 @@ __all__: list[str] = [
     "TrendMethod",
     "Truth",
     "UnicycleActions",
+    "UnrelatedControl",
     "VerifyReport",
     "Words",
     "WritePattern",
@@ -174,6 +201,7 @@ __all__: list[str] = [
     "buffer_pool_idle_bytes",
     "build_index",
     "calibration",
+    "callback_part",
     "check_options",
     "check_selection",
     "check_truth",
@@ -186,6 +214,7 @@ __all__: list[str] = [
     "concatenate_rollouts",
     "control_labels",
     "control_targets",
+    "cot_cut",
     "cot_vocabulary",
     "cross_validate",
     "cross_validate_moments",
@@ -219,6 +248,7 @@ __all__: list[str] = [
     "least_lane_margin",
     "least_time_to_collision",
     "logit_difference",
+    "mahalanobis_directions",
     "matched_directions",
     "max_t",
     "mean_acceleration",
@@ -1407,6 +1437,21 @@ class Suspend:
     def __exit__(self, *args: typing.Any) -> None: ...
     def __init__(self) -> None: ...
 
+class CallbackPart:
+    """
+    Which part of an activation a callback was given.
+    """
+    @property
+    def rows(self) -> list[int]:
+        """
+        Row of the batch of each entry of the part's first axis.
+        """
+    @property
+    def tokens_first(self) -> bool:
+        """
+        Spans lie differently in the rows: tokens come before the other axes.
+        """
+
 class Activation:
     """
     One captured tensor and where it came from.
@@ -1543,6 +1588,7 @@ class SiteTable:
     """
     The sites that a model declares.
     """
+    @typing.overload
     def __init__(
         self,
         sites: collections.abc.Sequence[
@@ -1556,6 +1602,25 @@ class SiteTable:
     ) -> None:
         """
         Declare (site, min, max, read_only_reason) firings a run; max < 0: at least once.
+        """
+    @typing.overload
+    def __init__(
+        self,
+        sites: collections.abc.Sequence[
+            tuple[
+                Site,
+                collections.abc.Mapping[
+                    str,
+                    tuple[
+                        typing.SupportsInt | typing.SupportsIndex,
+                        typing.SupportsInt | typing.SupportsIndex,
+                    ],
+                ],
+            ]
+        ],
+    ) -> None:
+        """
+        Declare (site, {phase: (min, max)}) firings a run.
         """
     def match(self, pattern: str) -> list[str]: ...
     def names(self) -> list[str]: ...
@@ -1577,6 +1642,7 @@ class Session:
         arg2: str,
         arg3: bool,
         arg4: bool,
+        arg5: bool,
     ) -> None: ...
     def _capture(
         self,
@@ -3005,6 +3071,32 @@ class Model:
         Return rows b * num_samples + j.
         """
 
+class Thought:
+    """
+    What a model has read and said before it acts; subclass it, and keep in it what the control head reads.
+    """
+    def __init__(self) -> None: ...
+    def bytes(self) -> int:
+        """
+        Return the memory that it holds.
+        """
+
+class StagedModel(Model):
+    """
+    Thinks, then acts: many actions can be had of one thought, so that an experiment on the control head and its
+    inputs runs no layer of the language model again. A rollout is both, to the last bit. Neither opens a
+    RunScope; `rollout` brackets both.
+    """
+    def __init__(self) -> None: ...
+    def act(self, thought: Thought, knockouts: collections.abc.Sequence[Knockout] = []) -> Rollout:
+        """
+        Act on a thought, with its options; `knockouts` are more of what the control head reads.
+        """
+    def think(self, batch: Batch, options: RolloutOptions = ...) -> Thought:
+        """
+        Read the scenes and write the chain of thought.
+        """
+
 class BlockInput:
     """
     The residual stream of some positions, for a block.
@@ -3283,7 +3375,7 @@ class Scenes(SceneSource):
     @property
     def config(self) -> SceneConfig: ...
 
-class DrivingModel(Model):
+class DrivingModel(StagedModel):
     """
     A vision-language-action network whose truth is known.
     """
@@ -3748,7 +3840,9 @@ class _MemoryMeter:
     def peak(self) -> int: ...
 
 class _PatchSource:
-    def __init__(self, name: str, batch: Batch | None, residuals: torch.Tensor | None) -> None: ...
+    def __init__(
+        self, name: str, batch: Batch | None, residuals: torch.Tensor | None, edit: typing.Any
+    ) -> None: ...
 
 class _SweepRequest:
     def __init__(
@@ -3787,6 +3881,11 @@ class EditRows:
     def scenes(self) -> list[int]:
         """
         Id of the scene of each row.
+        """
+    @property
+    def spans(self) -> list[list[Span]]:
+        """
+        Spans of each row; empty where there are none.
         """
 
 class _Edit:
@@ -3886,8 +3985,24 @@ class DirectionEdit(_Edit):
         places: collections.abc.Sequence[_DirectionPlace],
         to_high: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     ) -> DirectionEdit: ...
+    @staticmethod
+    def _to(
+        places: collections.abc.Sequence[_DirectionPlace], targets: torch.Tensor
+    ) -> DirectionEdit: ...
     @property
     def places(self) -> list[_DirectionPlace]: ...
+
+class InterventionEdit(_Edit):
+    """
+    Puts an intervention of the hook layer at some sites.
+    """
+    def __init__(
+        self,
+        name: str,
+        sites: collections.abc.Sequence[str],
+        intervention: Intervention,
+        selection: str,
+    ) -> None: ...
 
 class _ErasurePlace:
     def __init__(self, site: str, eraser: Eraser, selection: str, over: Over) -> None: ...
@@ -3898,6 +4013,50 @@ class ErasureEdit(_Edit):
     """
     def __init__(self, places: collections.abc.Sequence[_ErasurePlace]) -> None: ...
 
+class _Donor:
+    def __init__(
+        self,
+        scenes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        twin_by: str,
+        fields: collections.abc.Sequence[str],
+        words: Rollout | None,
+    ) -> None: ...
+
+class ResampledWords:
+    """
+    Other words of the same length for the rows of a run.
+    """
+    @property
+    def changed(self) -> torch.Tensor:
+        """
+        bool [rows]: where others of the same length were found.
+        """
+    @property
+    def words(self) -> Rollout:
+        """
+        The base run, with these words.
+        """
+
+class NoiseFloor:
+    """
+    What differs between runs without an edit.
+    """
+    @property
+    def deterministic(self) -> bool:
+        """
+        Words and actions are equal to the last bit.
+        """
+    @property
+    def other_seeds(self) -> list[float]:
+        """
+        Mean absolute change with each other seed.
+        """
+    @property
+    def same_seed(self) -> float:
+        """
+        Largest change of the functional with the same seed: must be 0.
+        """
+
 class _PairedRun:
     def __init__(
         self,
@@ -3906,6 +4065,7 @@ class _PairedRun:
         scenes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         rollout: RolloutOptions,
         batch_size: typing.SupportsInt | typing.SupportsIndex,
+        thought_memory: typing.SupportsInt | typing.SupportsIndex,
         progress: typing.Any,
     ) -> None: ...
     def activations(
@@ -3930,21 +4090,45 @@ class _PairedRun:
     def effect(
         self, rollout: Rollout, functional: ControlFunctional, twin_by: str
     ) -> torch.Tensor: ...
+    def head_inputs(self) -> list[str]: ...
     def knocked_out(
         self, knockouts: collections.abc.Sequence[Knockout], words: Words
     ) -> Rollout: ...
+    def noise_floor(
+        self,
+        functional: ControlFunctional,
+        seeds: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> NoiseFloor: ...
+    def positions(
+        self, places: collections.abc.Sequence[_DirectionPlace], words: Words
+    ) -> torch.Tensor: ...
+    def resampled_words(
+        self,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        attempts: typing.SupportsInt | typing.SupportsIndex,
+    ) -> ResampledWords: ...
     def reseeded(self, seed: typing.SupportsInt | typing.SupportsIndex) -> Rollout: ...
+    def rows_at(
+        self,
+        places: collections.abc.Sequence[_DirectionPlace],
+        whole: bool,
+        words: Words,
+        edit: _Edit,
+    ) -> list[torch.Tensor]: ...
     def text(self, edit: _Edit, functional: ControlFunctional) -> torch.Tensor: ...
     def total(self, edit: _Edit, functional: ControlFunctional) -> torch.Tensor: ...
     def transplanted(
         self,
-        scenes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
-        twin_by: str,
+        donor: _Donor,
         sites: collections.abc.Sequence[str],
         selection: str,
         words: Words,
+        into_twins_by: str,
     ) -> Rollout: ...
     def twins(self, by: str, words: Words) -> Rollout: ...
+    def values(
+        self, rollout: Rollout, functional: ControlFunctional, twin_by: str
+    ) -> torch.Tensor: ...
     def with_words(self, other: Rollout) -> Rollout: ...
     @property
     def rows(self) -> int: ...
@@ -3961,6 +4145,11 @@ class ConceptDirections:
         refits: collections.abc.Sequence[collections.abc.Sequence[_DirectionPlace]] = [],
     ) -> None: ...
     def _add(self, site: str, fits: ResidualFits, selection: str, over: Over) -> None: ...
+    @property
+    def notes(self) -> list[str]:
+        """
+        What the fits had to say, such as how many scenes they lack.
+        """
     @property
     def places(self) -> list[_DirectionPlace]: ...
     @property
@@ -4024,6 +4213,568 @@ class Mediation:
     @property
     def twin_effect(self) -> float: ...
 
+class NaturalLimits:
+    """
+    The natural limits of norm and distances.
+    """
+    @property
+    def mahalanobis_high(self) -> float: ...
+    @property
+    def neighbour_high(self) -> float: ...
+    @property
+    def norm_high(self) -> float: ...
+    @property
+    def norm_low(self) -> float: ...
+
+class ManifoldCheck:
+    """
+    Where rows lie among natural ones: percentiles in [0, 1], f64 [m].
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def mahalanobis(self) -> torch.Tensor: ...
+    @property
+    def mahalanobis_share(self) -> float: ...
+    @property
+    def neighbour(self) -> torch.Tensor: ...
+    @property
+    def neighbour_share(self) -> float: ...
+    @property
+    def norm(self) -> torch.Tensor: ...
+    @property
+    def norm_share(self) -> float:
+        """
+        Share of the rows outside by the norm.
+        """
+    @property
+    def off(self) -> torch.Tensor:
+        """
+        bool [m], any of the three outside its limits.
+        """
+    @property
+    def off_share(self) -> float: ...
+
+class _Manifold:
+    @staticmethod
+    def fit(
+        rows: torch.Tensor,
+        groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        low: typing.SupportsFloat | typing.SupportsIndex,
+        high: typing.SupportsFloat | typing.SupportsIndex,
+        shrinkage: typing.SupportsFloat | typing.SupportsIndex,
+        neighbours: typing.SupportsInt | typing.SupportsIndex,
+        rows_per_dimension: typing.SupportsInt | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+    ) -> _Manifold: ...
+    def check(self, rows: torch.Tensor) -> ManifoldCheck: ...
+    @property
+    def fitted_rows(self) -> int: ...
+    @property
+    def limits(self) -> NaturalLimits: ...
+    @property
+    def natural_off_share(self) -> float: ...
+    @property
+    def natural_rows(self) -> int: ...
+    @property
+    def shrinkage(self) -> float: ...
+    @property
+    def width(self) -> int: ...
+
+class Plausible:
+    """
+    What a car can do: sizes of acceleration in m/s^2, jerk in m/s^3, curvature in 1/m and lateral acceleration
+    in m/s^2.
+
+    The defaults are physical limits on a dry road: friction .8 g; full braking after .2 s, the build-up time
+    of hydraulic brakes; an axle's middle on a radius of 5 m, tighter than cars turn. For
+    the comfort of nuPlan (2403.04133) use 4.05, 4.13, and 4.89 sideways.
+    """
+    def __init__(
+        self,
+        *,
+        max_acceleration: typing.SupportsFloat | typing.SupportsIndex = 8.0,
+        max_jerk: typing.SupportsFloat | typing.SupportsIndex = 40.0,
+        max_curvature: typing.SupportsFloat | typing.SupportsIndex = 0.2,
+        max_lateral_acceleration: typing.SupportsFloat | typing.SupportsIndex = 8.0,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def max_acceleration(self) -> float: ...
+    @property
+    def max_curvature(self) -> float: ...
+    @property
+    def max_jerk(self) -> float: ...
+    @property
+    def max_lateral_acceleration(self) -> float: ...
+
+class OffManifold:
+    """
+    An effect on all scenes, and where the edit stayed on the manifold.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def all(self) -> Interval: ...
+    @property
+    def flagged(self) -> bool:
+        """
+        `all` excludes 0, and `on_manifold` does not on the same side.
+        """
+    @property
+    def off_share(self) -> float:
+        """
+        Of the scenes.
+        """
+    @property
+    def on_manifold(self) -> Interval | None:
+        """
+        None with fewer than 2 groups left.
+        """
+
+class MatchedDonors:
+    """
+    The donor of each scene, and how far it is.
+    """
+    @property
+    def distances(self) -> torch.Tensor:
+        """
+        f64 [n], Mahalanobis, in within-class standard deviations.
+        """
+    @property
+    def donors(self) -> torch.Tensor:
+        """
+        int64 [n], places among the scenes.
+        """
+
+class RotaryPairs:
+    """
+    Which two numbers of a head turn together.
+
+    Members:
+
+      halves
+
+      interleaved
+    """
+
+    __members__: typing.ClassVar[dict[str, RotaryPairs]]
+    halves: typing.ClassVar[RotaryPairs]
+    interleaved: typing.ClassVar[RotaryPairs]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class Restoration:
+    """
+    How much of a twin effect some activations carry, as ratios of sums.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def denoising(self) -> Interval:
+        """
+        sum(m(off <- on) - m_off) / sum(m_on - m_off).
+        """
+    @property
+    def noising(self) -> Interval:
+        """
+        sum(m_on - m(on <- off)) / sum(m_on - m_off).
+        """
+    @property
+    def twin_effect(self) -> float:
+        """
+        Mean m_on - m_off.
+        """
+
+class PathShare:
+    """
+    The share of a concept's whole effect on one path.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def denoising(self) -> Interval: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def noising(self) -> Interval: ...
+
+class PathShares:
+    """
+    The paths of a concept's effect to control.
+    """
+    @property
+    def blocks(self) -> list[PathShare]:
+        """
+        States at the tokens of each block, words held.
+        """
+    @property
+    def direct(self) -> Interval:
+        """
+        The same with the words held.
+        """
+    @property
+    def text(self) -> Interval:
+        """
+        The same by the words alone.
+        """
+    @property
+    def total(self) -> Interval:
+        """
+        Mean m_on - m_off, words regenerated.
+        """
+    @property
+    def words(self) -> PathShare:
+        """
+        What is said, and nothing else.
+        """
+
+class Interchange:
+    """
+    How well an edit of the concept alone foretells the counterfactual.
+    """
+    @property
+    def counterfactual(self) -> torch.Tensor:
+        """
+        f64 [scenes], m_cf.
+        """
+    @property
+    def interchanged(self) -> torch.Tensor:
+        """
+        f64 [scenes], m_int.
+        """
+    @property
+    def r2(self) -> Interval: ...
+    @property
+    def r2_of_change(self) -> Interval: ...
+
+class Completeness:
+    """
+    Whether a site holds all that its inputs do to control.
+    """
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def error(self) -> float:
+        """
+        Mean |m(patched) - m(donor)|.
+        """
+    @property
+    def functional(self) -> str: ...
+    @property
+    def moved(self) -> float:
+        """
+        Mean |m(donor) - m(base)|.
+        """
+    @property
+    def note(self) -> str: ...
+    @property
+    def ratio(self) -> float: ...
+
+class PositionEffects:
+    """
+    What the states at some tokens do, beside as many others.
+    """
+    @property
+    def control(self) -> torch.Tensor:
+        """
+        f64 [draws, rows].
+        """
+    @property
+    def difference(self) -> Interval:
+        """
+        Mean |patched| - mean |control|.
+        """
+    @property
+    def patched(self) -> torch.Tensor:
+        """
+        f64 [rows].
+        """
+
+class JointErasure:
+    """
+    What is lost when a concept is erased at all places in the same run.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def ci90(self) -> Interval: ...
+    @property
+    def functional(self) -> str: ...
+    @property
+    def refit_variance(self) -> float: ...
+    @property
+    def refits(self) -> list[float]: ...
+    @property
+    def scenes(self) -> torch.Tensor:
+        """
+        f64 [scenes], m - m_erased.
+        """
+    @property
+    def test_variance(self) -> float: ...
+    @property
+    def theta(self) -> Interval: ...
+    @property
+    def words(self) -> Words: ...
+
+class AblationCheck:
+    """
+    What can still be read at one place.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def check(self) -> ErasureCheck: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def scenes(self) -> int:
+        """
+        That are alike in what goes along, as many with as without.
+        """
+    @property
+    def site(self) -> str: ...
+    @property
+    def width(self) -> int:
+        """
+        Numbers a scene that the fresh probe was given.
+        """
+
+class _GuardPlace:
+    def __init__(self, site: str, manifold: _Manifold, selection: str, over: Over) -> None: ...
+
+class GuardReport:
+    """
+    How far an edited run leaves what the model meets.
+    """
+    @property
+    def implausible_share(self) -> float: ...
+    @property
+    def off(self) -> torch.Tensor:
+        """
+        bool [scenes]: off at a place, or implausible.
+        """
+    @property
+    def off_share(self) -> float: ...
+    @property
+    def places(self) -> list[ManifoldCheck]: ...
+
+class DoseResponse:
+    """
+    How control answers to doses along a direction.
+    """
+    @property
+    def doses(self) -> list[float]:
+        """
+        Ascending, in natural standard deviations.
+        """
+    @property
+    def effects(self) -> torch.Tensor:
+        """
+        f64 [scenes, doses].
+        """
+    @property
+    def falling(self) -> Trend: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def off_share(self) -> list[float]:
+        """
+        Of the scenes at each dose.
+        """
+    @property
+    def on_manifold(self) -> list[float]:
+        """
+        Doses that count.
+        """
+    @property
+    def rising(self) -> Trend:
+        """
+        Page's test over the doses that count.
+        """
+
+class UnrelatedControl:
+    """
+    The effect of another concept.
+    """
+    @property
+    def alike(self) -> bool:
+        """
+        In prevalence and AUROC.
+        """
+    @property
+    def auroc(self) -> float: ...
+    @property
+    def effect(self) -> Interval: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def prevalence(self) -> float: ...
+
+class NullSiteControl:
+    """
+    A control that must be exactly 0.
+    """
+    @property
+    def available(self) -> bool: ...
+    @property
+    def largest(self) -> float:
+        """
+        Change of any action.
+        """
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def sites(self) -> list[str]: ...
+
+class ReaderControl:
+    """
+    What the procedure finds of a reader that is surely there.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def concept_name(self) -> str: ...
+    @property
+    def detected(self) -> bool: ...
+    @property
+    def effect(self) -> Interval: ...
+    @property
+    def multiple(self) -> float:
+        """
+        Of the smallest effect of interest.
+        """
+    @property
+    def worth(self) -> float: ...
+
+class ShamControl:
+    """
+    How the procedure does on labels that mean nothing, and on virtual readers.
+    """
+    @property
+    def direct(self) -> list[Interval]: ...
+    @property
+    def excludes_zero(self) -> Interval: ...
+    @property
+    def false_used(self) -> Interval:
+        """
+        Share whose direct interval excludes 0 and whose effect is of interest.
+        """
+    @property
+    def false_used_total(self) -> Interval:
+        """
+        By direct or total.
+        """
+    @property
+    def refused(self) -> int: ...
+    @property
+    def total(self) -> list[Interval]: ...
+
+class ConceptControls:
+    """
+    All controls of one concept.
+    """
+    @property
+    def direct(self) -> ConceptEffect: ...
+    @property
+    def matched(self) -> list[float]: ...
+    @property
+    def matched_length(self) -> float:
+        """
+        Mean length of the matched directions, in units of the direction's own.
+        """
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def null_site(self) -> NullSiteControl: ...
+    @property
+    def participation_ratio(self) -> float: ...
+    @property
+    def permuted(self) -> list[float]: ...
+    @property
+    def plain(self) -> Interval: ...
+    @property
+    def positive(self) -> ConceptEffect | None: ...
+    @property
+    def positive_silent(self) -> bool: ...
+    @property
+    def readers(self) -> list[ReaderControl]: ...
+    @property
+    def sham(self) -> ShamControl: ...
+    @property
+    def total(self) -> ConceptEffect | None: ...
+    @property
+    def unrelated(self) -> list[UnrelatedControl]: ...
+    @property
+    def wrong_functional(self) -> Interval | None: ...
+
+class _EditSite:
+    def __init__(self, site: str, selection: str, over: Over) -> None: ...
+
+class _SiteSweepRequest:
+    def __init__(
+        self,
+        sites: collections.abc.Sequence[str],
+        parts: collections.abc.Sequence[tuple[str, str]],
+        donors: collections.abc.Sequence[tuple[str, _Donor]],
+        edit: typing.Any,
+        edit_name: str,
+        words: Words,
+    ) -> None: ...
+
+class _SiteSweepResult:
+    """
+    The functional of every cell.
+    """
+    @property
+    def acts(self) -> int: ...
+    @property
+    def base(self) -> torch.Tensor: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def donors(self) -> list[str]: ...
+    @property
+    def functional(self) -> str: ...
+    @property
+    def parts(self) -> list[str]: ...
+    @property
+    def recheck_difference(self) -> float: ...
+    @property
+    def rechecked(self) -> int: ...
+    @property
+    def resumed(self) -> int: ...
+    @property
+    def rollouts(self) -> int: ...
+    @property
+    def sites(self) -> list[str]: ...
+    @property
+    def source(self) -> torch.Tensor: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def values(self) -> torch.Tensor: ...
+
+class _Attribution:
+    """
+    First-order estimates of the cells of a sweep.
+    """
+    @property
+    def donors(self) -> list[str]: ...
+    @property
+    def parts(self) -> list[str]: ...
+    @property
+    def ranking(self) -> torch.Tensor: ...
+    @property
+    def sites(self) -> list[str]: ...
+    @property
+    def values(self) -> torch.Tensor: ...
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -4033,6 +4784,44 @@ def _accumulate_moments(
     arg5: bool,
     arg6: typing.SupportsInt | typing.SupportsIndex,
 ) -> FoldMoments: ...
+def _attribute_sites(
+    run: _PairedRun, request: _SiteSweepRequest, functional: ControlFunctional
+) -> _Attribution: ...
+def _completeness(
+    run: _PairedRun,
+    donors: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    sites: collections.abc.Sequence[str],
+    selection: str,
+    fields: collections.abc.Sequence[str],
+    functionals: collections.abc.Sequence[ControlFunctional],
+    bound: typing.SupportsFloat | typing.SupportsIndex,
+) -> Completeness: ...
+def _concept_controls(
+    run: _PairedRun,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    data: ProbeDataset,
+    concept_name: str,
+    sites: collections.abc.Sequence[_EditSite],
+    adjust_for: collections.abc.Sequence[str] | None,
+    interactions: bool,
+    folds: typing.SupportsInt | typing.SupportsIndex,
+    total_folds: typing.SupportsInt | typing.SupportsIndex,
+    functional: ControlFunctional,
+    wrong_functional: ControlFunctional | None,
+    positive_name: str | None,
+    positive_directions: ConceptDirections,
+    positive_labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    positive_functional: ControlFunctional,
+    sesoi: typing.SupportsFloat | typing.SupportsIndex,
+    permuted: typing.SupportsInt | typing.SupportsIndex,
+    matched: typing.SupportsInt | typing.SupportsIndex,
+    shams: typing.SupportsInt | typing.SupportsIndex,
+    readers: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    total: bool,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    progress: typing.Any,
+) -> ConceptControls: ...
 def _concept_effect(
     run: _PairedRun,
     labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
@@ -4046,6 +4835,17 @@ def _concept_effect(
     tolerance: typing.SupportsFloat | typing.SupportsIndex,
 ) -> ConceptEffect: ...
 def _conclude(linear: Evaluation, nonlinear: Evaluation | None) -> list[Conclusion]: ...
+def _dose_response(
+    run: _PairedRun,
+    places: collections.abc.Sequence[_DirectionPlace],
+    functional: ControlFunctional,
+    doses: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    words: Words,
+    guard: collections.abc.Sequence[_GuardPlace],
+    limits: Plausible,
+    groups: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    most_off: typing.SupportsFloat | typing.SupportsIndex,
+) -> DoseResponse: ...
 @typing.overload
 def _evaluate(
     dataset: ProbeDataset,
@@ -4084,6 +4884,51 @@ def _export_numpy(
     arg3: collections.abc.Sequence[str] | None,
     arg4: typing.Any,
 ) -> list[str]: ...
+def _fit_directions(
+    data: ProbeDataset,
+    concept_name: str,
+    sites: collections.abc.Sequence[_EditSite],
+    adjust_for: collections.abc.Sequence[str] | None,
+    interactions: bool,
+    folds: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> ConceptDirections: ...
+def _guard_edit(
+    run: _PairedRun,
+    edit: _Edit,
+    words: Words,
+    places: collections.abc.Sequence[_GuardPlace],
+    limits: Plausible,
+) -> GuardReport: ...
+def _implausible(rollout: Rollout, limits: Plausible) -> torch.Tensor: ...
+def _interchange(
+    run: _PairedRun,
+    twin_by: str,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    sources: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    places: collections.abc.Sequence[_DirectionPlace],
+    functional: ControlFunctional,
+    words: Words,
+    replicates: typing.SupportsInt | typing.SupportsIndex,
+    confidence: typing.SupportsFloat | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> Interchange: ...
+def _joint_erasure(
+    run: _PairedRun,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    directions: ConceptDirections,
+    functional: ControlFunctional,
+    words: Words,
+    confidence: typing.SupportsFloat | typing.SupportsIndex,
+) -> JointErasure: ...
+def _matched_donors(
+    covariates: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    eligible: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+) -> MatchedDonors: ...
 def _mediated_share(
     run: _PairedRun,
     twin_by: str,
@@ -4096,10 +4941,39 @@ def _mediated_share(
     confidence: typing.SupportsFloat | typing.SupportsIndex,
     seed: typing.SupportsInt | typing.SupportsIndex,
 ) -> Mediation: ...
+def _off_manifold_effect(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    off: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    confidence: typing.SupportsFloat | typing.SupportsIndex,
+) -> OffManifold: ...
+def _path_shares(
+    run: _PairedRun,
+    twin_by: str,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    blocks: collections.abc.Sequence[tuple[str, collections.abc.Sequence[str]]],
+    functional: ControlFunctional,
+    sites: collections.abc.Sequence[str],
+    replicates: typing.SupportsInt | typing.SupportsIndex,
+    confidence: typing.SupportsFloat | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> PathShares: ...
 def _plan_sample(
     dataset: ProbeDataset, site: str, concept_name: str, splits: Splits | None
 ) -> SamplePlan: ...
 def _plan_sweep(model: BlockModel, request: _SweepRequest, options: _SweepOptions) -> SweepPlan: ...
+def _position_effects(
+    run: _PairedRun,
+    donor: _Donor,
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    sites: collections.abc.Sequence[str],
+    span: str,
+    control: collections.abc.Sequence[str],
+    functional: ControlFunctional,
+    draws: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> PositionEffects: ...
 def _residual_direction(
     dataset: ProbeDataset,
     site: str,
@@ -4113,8 +4987,64 @@ def _residual_direction(
     least_units: typing.SupportsInt | typing.SupportsIndex,
     seed: typing.SupportsInt | typing.SupportsIndex,
 ) -> ResidualFits: ...
+def _rotary_frequencies(
+    head_width: typing.SupportsInt | typing.SupportsIndex,
+    theta: typing.SupportsFloat | typing.SupportsIndex,
+) -> torch.Tensor: ...
+def _rotate_keys(
+    keys: torch.Tensor,
+    from_positions: torch.Tensor,
+    to_positions: torch.Tensor,
+    inverse_frequencies: torch.Tensor,
+    pairs: RotaryPairs,
+) -> torch.Tensor: ...
 def _set_labels(arg0: str, arg1: str, arg2: torch.Tensor, arg3: torch.Tensor, arg4: str) -> int: ...
+def _sham_labels(
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    others: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    units: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    nearest: typing.SupportsInt | typing.SupportsIndex,
+) -> list[int]: ...
+def _shuffled_donors(
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> torch.Tensor: ...
+def _site_sweep(
+    run: _PairedRun,
+    request: _SiteSweepRequest,
+    functional: ControlFunctional,
+    recheck: typing.SupportsInt | typing.SupportsIndex,
+    tolerance: typing.SupportsFloat | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    file: str,
+    progress: typing.Any,
+) -> _SiteSweepResult: ...
 def _sweep(model: BlockModel, request: _SweepRequest, options: _SweepOptions) -> _SweepResult: ...
+def _twin_restoration(
+    run: _PairedRun,
+    twin_by: str,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    sites: collections.abc.Sequence[str],
+    selection: str,
+    functional: ControlFunctional,
+    replicates: typing.SupportsInt | typing.SupportsIndex,
+    confidence: typing.SupportsFloat | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> Restoration: ...
+def _verify_ablation(
+    run: _PairedRun,
+    labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    places: collections.abc.Sequence[_DirectionPlace],
+    others: torch.Tensor | None,
+    words: Words,
+    folds: typing.SupportsInt | typing.SupportsIndex,
+    positive_units: typing.SupportsInt | typing.SupportsIndex,
+    most: typing.SupportsFloat | typing.SupportsIndex,
+    most_upper: typing.SupportsFloat | typing.SupportsIndex,
+) -> list[AblationCheck]: ...
 def auprc(
     scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
@@ -4188,6 +5118,13 @@ def calibration(
 ) -> Calibration:
     """
     Measure how well probabilities fit labels.
+    """
+
+def callback_part() -> CallbackPart:
+    """
+    Return what the callback at hand was given: with `ragged`, of which rows its tokens are.
+
+    Raises StateError outside of a callback.
     """
 
 def check_options(options: RolloutOptions, description: ModelDescription) -> None:
@@ -4287,6 +5224,12 @@ def control_targets(
 ) -> numpy.typing.NDArray[numpy.float64]:
     """
     Return the targets [n] of a control task.
+    """
+
+def cot_cut(to_the_end: bool = True) -> list[Knockout]:
+    """
+    Return the knockouts that hide the chain of thought from control: the words alone, or, with `to_the_end`,
+    everything from its start onward, after which no text can matter (a known null).
     """
 
 def cot_vocabulary() -> CotVocabulary:
@@ -4549,6 +5492,19 @@ def logit_difference(
     Return the metric logit `right` - logit `wrong` at the last position (Wang et al. 2022, 2211.00593).
 
     Raises InvalidArgument if they are the same or negative.
+    """
+
+def mahalanobis_directions(
+    write: torch.Tensor,
+    covariance: torch.Tensor,
+    count: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> torch.Tensor:
+    """
+    Return vectors [count, d], f64, as far in the distribution (Mahalanobis) as `write` [d], in directions uniform
+    once the covariance [d, d] is whitened. Their length is another one.
+
+    Raises InvalidArgument, NumericalError as matched_directions.
     """
 
 def matched_directions(

@@ -1,28 +1,25 @@
 #include "tierod/patch/concept_effect.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/tensor_internal.h"
 #include "core/text_internal.h"
+#include "patch/scene_values_internal.h"
 #include "tierod/core/error.h"
 #include "tierod/stats/influence.h"
 
 namespace tierod::patch {
 
 using internal::cat;
-using internal::length;
+using internal::numbers_of;
 
 namespace {
 
 constexpr auto* kWhere = "patch.concept_effect";
-
-std::span<const double> numbers(const at::Tensor& x) {
-  return {x.const_data_ptr<double>(), static_cast<std::size_t>(x.numel())};
-}
+constexpr std::ptrdiff_t kEnoughScenes = 100;
 
 class Measuring {
  public:
@@ -30,12 +27,13 @@ class Measuring {
             std::span<const std::int64_t> groups, const ConceptDirections& directions,
             const vla::ControlFunctional& functional, const ConceptEffectOptions& options)
       : run_(run),
+        scenes_(kWhere, run, labels, groups),
         labels_(labels),
         groups_(groups),
         functional_(functional),
         options_(options),
-        edit_(DirectionEdit::swap(directions.places, others(run, labels))),
-        sign_(at::where(internal::doubles_of(labels).gt(0.5), -1.0, 1.0)) {
+        edit_(options.fixed_step ? fixed_step_edit(directions.places, labels)
+                                 : DirectionEdit::swap(directions.places, others(labels))) {
     for (const std::vector<DirectionPlace>& places : directions.refits) {
       refits_.push_back(edit_.along(places));
     }
@@ -43,16 +41,13 @@ class Measuring {
       throw InvalidArgument(cat("[", kWhere, "] expected at least 2 refits of the direction, got ",
                                 refits_.size(), "; fit with folds = 20"));
     }
-    if (groups.size() != labels.size()) {
-      throw InvalidArgument(cat("[", kWhere, "] expected a group for each of ", labels.size(),
-                                " scenes, got ", groups.size()));
-    }
   }
 
   ConceptEffect measure() {
     ConceptEffect out{.words = options_.words, .functional = functional_.name()};
     out.scenes = on_minus_off(run_.effect(run_.edited(edit_, options_.words), functional_));
-    const stats::Influence test = stats::balanced_influence(numbers(out.scenes), labels_, groups_);
+    const stats::Influence test =
+        stats::balanced_influence(numbers_of(out.scenes), labels_, groups_);
     const bool by_derivative =
         options_.derivative && options_.words == Words::held && run_.can("differentiable");
     if (by_derivative) refits_by_derivative(out, test.estimate);
@@ -62,36 +57,30 @@ class Measuring {
     }
     out.theta = stats::refit_interval(test, out.refits, options_.confidence);
     if (by_derivative && out.reruns < refits_.size()) check(out);
+    note_scenes(out);
     out.removal = side(out.scenes, 1);
     out.addition = side(out.scenes, 0);
     return out;
   }
 
  private:
-  static std::vector<std::uint8_t> others(const PairedRun& run,
-                                          std::span<const std::uint8_t> labels) {
-    if (labels.size() != run.scenes().size()) {
-      throw InvalidArgument(cat("[", kWhere, "] expected a label for each of ", run.scenes().size(),
-                                " scenes, got ", labels.size()));
-    }
+  static std::vector<std::uint8_t> others(std::span<const std::uint8_t> labels) {
     std::vector<std::uint8_t> out;
-    for (const std::uint8_t label : labels) {
-      if (label > 1) {
-        throw InvalidArgument(cat("[", kWhere, "] expected labels 0 or 1, got ", int{label},
-                                  "; leave scenes with unknown labels out"));
-      }
-      out.push_back(label == 0 ? 1 : 0);
-    }
+    out.reserve(labels.size());
+    for (const std::uint8_t label : labels) out.push_back(label == 0 ? 1 : 0);
     return out;
   }
 
-  // Mean over the samples of a scene, and the sign by which presence minus absence is counted.
-  at::Tensor on_minus_off(const at::Tensor& effect) const {
-    return (effect.view({length(labels_.size()), -1}).mean(1) * sign_).contiguous();
+  // Class positions differ by 1.
+  static DirectionEdit fixed_step_edit(const std::vector<DirectionPlace>& places,
+                                       std::span<const std::uint8_t> labels) {
+    return DirectionEdit::shift(places, 1 - 2 * internal::doubles_of(labels));
   }
 
+  at::Tensor on_minus_off(const at::Tensor& effect) const { return scenes_.on_minus_off(effect); }
+
   double balanced(const at::Tensor& scenes) const {
-    return stats::balanced_influence(numbers(scenes), labels_, groups_).estimate;
+    return stats::balanced_influence(numbers_of(scenes), labels_, groups_).estimate;
   }
 
   double rerun(std::size_t k) {
@@ -122,8 +111,18 @@ class Measuring {
     for (std::size_t k = 0; k < refits_.size(); ++k) out.refits[k] = rerun(k);
     out.reruns = refits_.size();
     out.theta =
-        stats::refit_interval(stats::balanced_influence(numbers(out.scenes), labels_, groups_),
+        stats::refit_interval(stats::balanced_influence(numbers_of(out.scenes), labels_, groups_),
                               out.refits, options_.confidence);
+  }
+
+  void note_scenes(ConceptEffect& out) const {
+    const auto on = std::count(labels_.begin(), labels_.end(), 1);
+    const auto fewer = std::min(on, std::ssize(labels_) - on);
+    if (fewer >= kEnoughScenes) return;
+    if (!out.note.empty()) out.note += "; ";
+    out.note += cat("only ", fewer, " scenes of the rarer class: ", kEnoughScenes,
+                    " of each are needed for a claim, some ", 2 * kEnoughScenes,
+                    " scenes where the concept is in half of them");
   }
 
   stats::Interval side(const at::Tensor& scenes, std::uint8_t which) const {
@@ -131,20 +130,20 @@ class Measuring {
     std::vector<std::int64_t> groups;
     for (std::size_t i = 0; i < labels_.size(); ++i) {
       if (labels_[i] != which) continue;
-      values.push_back(numbers(scenes)[i]);
+      values.push_back(numbers_of(scenes)[i]);
       groups.push_back(groups_[i]);
     }
     return stats::influence_interval(stats::mean_influence(values, groups), options_.confidence);
   }
 
   PairedRun& run_;
+  internal::SceneLabels scenes_;
   std::span<const std::uint8_t> labels_;
   std::span<const std::int64_t> groups_;
   const vla::ControlFunctional& functional_;
   const ConceptEffectOptions& options_;
   DirectionEdit edit_;
   std::vector<DirectionEdit> refits_;
-  at::Tensor sign_;  // [scenes]
 };
 
 }  // namespace
@@ -155,6 +154,7 @@ void ConceptDirections::add(const std::string& site, const probe::ResidualFits& 
     throw InvalidArgument(cat("[patch.ConceptDirections.add] expected ", refits.size(),
                               " refits, as the places before have, got ", fits.held_out.size()));
   }
+  if (!fits.note.empty()) notes.push_back(cat(site, ": ", fits.note));
   places.push_back({site, fits.full.direction, selection, over});
   refits.resize(fits.held_out.size());
   for (std::size_t k = 0; k < refits.size(); ++k) {

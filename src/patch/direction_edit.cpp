@@ -2,14 +2,15 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
 
+#include "core/tensor_internal.h"
 #include "core/text_internal.h"
+#include "patch/part_vectors_internal.h"
 #include "tierod/core/error.h"
 #include "tierod/patch/edit.h"
 
@@ -31,49 +32,24 @@ Operands operands_of(const probe::Direction& direction, const at::Tensor& like) 
   return {as(direction.read()), as(direction.write()), as(direction.mean())};
 }
 
-// Return the selected part as [rows, tokens, width], f32 or wider, the way `over` looks at it.
-at::Tensor unfold(const at::Tensor& part, Over over, std::int64_t width, std::int64_t rows,
-                  const std::string& site) {
-  const bool narrow = part.scalar_type() == at::kHalf || part.scalar_type() == at::kBFloat16;
-  at::Tensor h = narrow ? part.to(at::kFloat) : part;
-  const bool has_rows = part.dim() >= 2 && part.size(0) == rows;
-  if (has_rows && over == Over::concatenated) {
-    h = h.reshape({rows, 1, -1});
-  } else if (has_rows && h.dim() == 2) {
-    h = h.unsqueeze(1);
-  }
-  if (!has_rows || h.dim() != 3 || h.size(2) != width) {
-    throw InvalidArgument(cat("[patch.Edit] at '", site, "' expected a part of width ", width,
-                              " for ", rows, " rows, ", over_name(over), ", got ", part.sizes(),
-                              "; what acts there was made for another site or selection"));
-  }
-  return h;
-}
+using internal::PartVectors;
 
-// Return part + change in the part's own dtype. h + 0 would turn -0 into +0: where nothing changes,
-// every bit stays.
-at::Tensor moved_by(const at::Tensor& part, const at::Tensor& h, const at::Tensor& change) {
-  const at::Tensor by = change.expand(h.sizes()).reshape(part.sizes());
-  return at::where(by.eq(0), part, (h.reshape(part.sizes()) + by).to(part.scalar_type()));
-}
-
-// Return h with every row moved by `amount(positions)`; positions are [rows, tokens or 1].
+// Return the part with every vector moved by `amount(positions [m], vectors)`.
 template <typename Amount>
-at::Tensor move(const at::Tensor& part, const DirectionPlace& place, std::int64_t rows,
-                const std::string& site, const Amount& amount) {
+at::Tensor move(const at::Tensor& part, const DirectionPlace& place, const EditRows& rows,
+                const Site& site, const Amount& amount) {
   const std::int64_t width = place.direction.width();
-  const at::Tensor h = unfold(part, place.over, width, rows, site);
-  Operands o = operands_of(place.direction, h);
+  const PartVectors vectors(part, site, rows, place.over, width);
+  Operands o = operands_of(place.direction, vectors.all());
   if (place.written.defined()) {
     if (place.written.dim() != 1 || place.written.size(0) != width) {
-      throw InvalidArgument(cat("[", kWhere, "] at '", site, "' expected a written vector [", width,
-                                "], got ", place.written.sizes()));
+      throw InvalidArgument(cat("[", kWhere, "] at '", site.name(), "' expected a written vector [",
+                                width, "], got ", place.written.sizes()));
     }
-    o.write = place.written.to(h.options());
+    o.write = place.written.to(vectors.all().options());
   }
-  const at::Tensor read = place.over == Over::pooled ? h.mean(1, true) : h;
-  const at::Tensor a = amount(at::matmul(read - o.mean, o.read));  // [rows, tokens or 1]
-  return moved_by(part, h, a.unsqueeze(2) * o.write);
+  const at::Tensor a = amount(at::matmul(vectors.read() - o.mean, o.read), vectors);
+  return vectors.changed_by(a.unsqueeze(1) * o.write);
 }
 
 }  // namespace
@@ -91,8 +67,12 @@ const char* over_name(Over over) noexcept {
 }
 
 DirectionEdit::DirectionEdit(Operation operation, std::vector<DirectionPlace> places,
-                             std::vector<std::uint8_t> to_high, double dose)
-    : operation_(operation), places_(std::move(places)), to_high_(std::move(to_high)), dose_(dose) {
+                             std::vector<std::uint8_t> to_high, double dose, at::Tensor targets)
+    : operation_(operation),
+      places_(std::move(places)),
+      to_high_(std::move(to_high)),
+      dose_(dose),
+      targets_(std::move(targets)) {
   if (places_.empty()) throw InvalidArgument(cat("[", kWhere, "] expected at least one place"));
 }
 
@@ -100,7 +80,8 @@ DirectionEdit::DirectionEdit(DirectionEdit&& other) noexcept
     : operation_(other.operation_),
       places_(std::move(other.places_)),
       to_high_(std::move(other.to_high_)),
-      dose_(other.dose_) {}
+      dose_(other.dose_),
+      targets_(std::move(other.targets_)) {}
 
 DirectionEdit DirectionEdit::swap(std::vector<DirectionPlace> places,
                                   std::vector<std::uint8_t> to_high) {
@@ -108,18 +89,43 @@ DirectionEdit DirectionEdit::swap(std::vector<DirectionPlace> places,
     throw InvalidArgument(
         cat("[", kWhere, ".swap] expected 0 or 1 for every scene, the class to go to"));
   }
-  return {Operation::swap, std::move(places), std::move(to_high), 0};
+  return {Operation::swap, std::move(places), std::move(to_high), 0, {}};
 }
 
 DirectionEdit DirectionEdit::ablate(std::vector<DirectionPlace> places) {
-  return {Operation::ablate, std::move(places), {}, 0};
+  return {Operation::ablate, std::move(places), {}, 0, {}};
 }
 
 DirectionEdit DirectionEdit::add(std::vector<DirectionPlace> places, double dose) {
   if (!std::isfinite(dose)) {
     throw InvalidArgument(cat("[", kWhere, ".add] expected a finite dose, got ", dose));
   }
-  return {Operation::add, std::move(places), {}, dose};
+  return {Operation::add, std::move(places), {}, dose, {}};
+}
+
+DirectionEdit DirectionEdit::to(std::vector<DirectionPlace> places, const at::Tensor& targets) {
+  if (!targets.defined() || targets.dim() != 2 ||
+      targets.size(0) != internal::length(places.size())) {
+    throw InvalidArgument(cat("[", kWhere, ".to] expected targets [", places.size(),
+                              " places, scenes], got ",
+                              targets.defined() ? cat(targets.sizes()) : "none"));
+  }
+  const at::Tensor kept = targets.to(at::kCPU, at::kDouble).contiguous();
+  if (!kept.isfinite().all().item<bool>()) {
+    throw NumericalError(cat("[", kWhere, ".to] expected finite targets"));
+  }
+  return {Operation::to, std::move(places), {}, 0, kept};
+}
+
+DirectionEdit DirectionEdit::shift(std::vector<DirectionPlace> places, const at::Tensor& amounts) {
+  if (!amounts.defined() || amounts.dim() != 1) {
+    throw InvalidArgument(cat("[", kWhere, ".shift] expected amounts [scenes], got ",
+                              amounts.defined() ? cat(amounts.sizes()) : "none"));
+  }
+  const auto count = internal::length(places.size());
+  DirectionEdit out = to(std::move(places), amounts.unsqueeze(0).expand({count, amounts.size(0)}));
+  out.operation_ = Operation::shift;
+  return out;
 }
 
 std::string DirectionEdit::name() const {
@@ -130,6 +136,10 @@ std::string DirectionEdit::name() const {
       return "ablate";
     case Operation::add:
       return cat("add ", dose_, " sd");
+    case Operation::to:
+      return "interchange";
+    case Operation::shift:
+      return "shift";
   }
   return "?";
 }
@@ -139,44 +149,58 @@ DirectionEdit DirectionEdit::along(std::vector<DirectionPlace> places) const {
     throw InvalidArgument(cat("[", kWhere, ".along] expected directions for ", places_.size(),
                               " places, got ", places.size()));
   }
-  return {operation_, std::move(places), to_high_, dose_};
+  return {operation_, std::move(places), to_high_, dose_, targets_};
 }
 
 at::Tensor DirectionEdit::moved(std::size_t number, const at::Tensor& part, const EditRows& rows,
-                                const std::string& site) const {
+                                const Site& site) const {
   const DirectionPlace& place = places_.at(number);
-  const auto count = static_cast<std::int64_t>(rows.numbers.size());
-  return move(part, place, count, site, [&](const at::Tensor& position) {
+  return move(part, place, rows, site, [&](const at::Tensor& position, const PartVectors& vectors) {
     if (operation_ == Operation::ablate) return position.neg();
     if (operation_ == Operation::add) {
       return at::full_like(position, dose_ * place.direction.sd());
     }
-    at::Tensor target = at::empty({count, 1}, at::kDouble);
+    at::Tensor target = at::empty({internal::length(rows.numbers.size())}, at::kDouble);
     auto* value = target.mutable_data_ptr<double>();
+    const double* of_scene = operation_ != Operation::swap
+                                 ? targets_.const_data_ptr<double>() +
+                                       static_cast<std::int64_t>(number) * targets_.size(1)
+                                 : nullptr;
     for (const std::size_t scene : rows.numbers) {
-      *value++ = to_high_[scene] != 0 ? place.direction.high() : place.direction.low();
+      if (of_scene != nullptr) {
+        *value++ = of_scene[scene];
+      } else {
+        *value++ = to_high_[scene] != 0 ? place.direction.high() : place.direction.low();
+      }
     }
-    return target.to(position.options()) - position;
+    const at::Tensor goal = vectors.of_read(target);
+    return operation_ == Operation::shift ? goal : goal - position;
   });
 }
 
-void DirectionEdit::put_on(Session& session, const EditRows& rows) const {
-  if (operation_ == Operation::swap) {
-    for (const std::size_t number : rows.numbers) {
-      if (number < to_high_.size()) continue;
-      throw InvalidArgument(cat("[", kWhere, ".swap] expected a class for every scene of the run, ",
-                                "got ", to_high_.size(), " and scene number ", number));
-    }
+void DirectionEdit::check_scenes(const EditRows& rows) const {
+  const bool swaps = operation_ == Operation::swap;
+  if (!swaps && operation_ != Operation::to && operation_ != Operation::shift) return;
+  const std::size_t have = swaps ? to_high_.size() : static_cast<std::size_t>(targets_.size(1));
+  for (const std::size_t number : rows.numbers) {
+    if (number < have) continue;
+    throw InvalidArgument(
+        cat("[", kWhere, swaps ? ".swap] expected a class" : ".to] expected a target",
+            " for every scene of the run, got ", have, " and scene number ", number));
   }
+}
+
+void DirectionEdit::put_on(Session& session, const EditRows& rows) const {
+  check_scenes(rows);
   // the session may outlive this edit
   const auto self = std::make_shared<const DirectionEdit>(along(places_));
   for (std::size_t i = 0; i < places_.size(); ++i) {
     session.intervene(
         places_[i].site,
         [self, i, rows](const at::Tensor& part, const Event& event) -> std::optional<at::Tensor> {
-          return self->moved(i, part, rows, event.site.name());
+          return self->moved(i, part, internal::with_part(rows), event.site);
         },
-        {.selection = places_[i].selection});
+        {.selection = places_[i].selection, .ragged = true});
   }
 }
 
@@ -188,23 +212,39 @@ ErasureEdit::ErasureEdit(std::vector<ErasurePlace> places)
 }
 
 void ErasureEdit::put_on(Session& session, const EditRows& rows) const {
-  const auto count = static_cast<std::int64_t>(rows.numbers.size());
   for (std::size_t i = 0; i < places_->size(); ++i) {
     const ErasurePlace& at_site = (*places_)[i];
     session.intervene(
         at_site.site,
-        [places = places_, i, count](const at::Tensor& part,
-                                     const Event& event) -> std::optional<at::Tensor> {
+        [places = places_, i, rows](const at::Tensor& part,
+                                    const Event& event) -> std::optional<at::Tensor> {
           const ErasurePlace& place = (*places)[i];
-          const at::Tensor h =
-              unfold(part, place.over, place.eraser.width(), count, event.site.name());
-          const auto as = [&](const at::Tensor& x) { return x.to(h.options()); };
-          const at::Tensor read = place.over == Over::pooled ? h.mean(1, true) : h;
+          const PartVectors vectors(part, event.site, internal::with_part(rows), place.over,
+                                    place.eraser.width());
+          const auto as = [&](const at::Tensor& x) { return x.to(vectors.all().options()); };
           const at::Tensor score =
-              at::matmul(read - as(place.eraser.mean()), as(place.eraser.right()).t());
-          return moved_by(part, h, at::matmul(score, as(place.eraser.left()).t()).neg());
+              at::matmul(vectors.read() - as(place.eraser.mean()), as(place.eraser.right()).t());
+          return vectors.changed_by(at::matmul(score, as(place.eraser.left()).t()).neg());
         },
-        {.selection = at_site.selection});
+        {.selection = at_site.selection, .ragged = true});
+  }
+}
+
+InterventionEdit::InterventionEdit(std::string name, std::vector<std::string> sites,
+                                   Intervention intervention, Selection selection)
+    : name_(std::move(name)),
+      sites_(std::move(sites)),
+      intervention_(std::move(intervention)),
+      selection_(std::move(selection)) {
+  if (sites_.empty()) {
+    throw InvalidArgument(
+        cat("[patch.InterventionEdit] expected at least one site for '", name_, "'"));
+  }
+}
+
+void InterventionEdit::put_on(Session& session, const EditRows& /*rows*/) const {
+  for (const std::string& site : sites_) {
+    session.intervene(site, intervention_, {.selection = selection_});
   }
 }
 

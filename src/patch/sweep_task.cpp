@@ -1,6 +1,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/isnan.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <cmath>
@@ -112,6 +113,33 @@ std::int64_t SweepTask::cells() const {
   return length(sources.size()) * length(layers.size()) * length(spans.size());
 }
 
+namespace {
+
+// What an own intervention makes of each block's input in the base run.
+at::Tensor edited_residuals(vla::BlockModel& model, const SweepTask& task,
+                            const PatchSource& source) {
+  if (source.residuals.defined() || source.batch.rows() > 0) {
+    throw InvalidArgument(cat("[", kSweep, "] expected source '", source.name,
+                              "' to be inputs, residuals or an edit, got more than one"));
+  }
+  std::vector<at::Tensor> out;
+  at::Tensor hidden = task.embedded;
+  for (std::int64_t block = 0; block < task.blocks; ++block) {
+    // the edit may write into what it is given
+    const at::Tensor made = source.edit(hidden.clone(), block);
+    if (!made.defined() || made.sizes() != hidden.sizes()) {
+      throw InvalidArgument(cat("[", kSweep, "] expected the edit '", source.name, "' to return ",
+                                hidden.sizes(), " at block ", block, ", got ",
+                                made.defined() ? cat(made.sizes()) : "nothing"));
+    }
+    out.push_back(made.to(hidden.options()));
+    if (block + 1 < task.blocks) hidden = model.block(block, {.hidden = hidden}).hidden;
+  }
+  return at::stack(out);
+}
+
+}  // namespace
+
 SweepTask make_task(vla::BlockModel& model, const SweepRequest& request) {
   SweepTask task{.sources = request.sources,
                  .layers = request.layers,
@@ -151,7 +179,8 @@ SweepTask make_task(vla::BlockModel& model, const SweepRequest& request) {
   task.embedded = model.embed(request.base);
   check_embedded("the base", task.embedded, task.rows, task.positions);
   std::set<std::string> names;
-  for (const PatchSource& source : task.sources) {
+  for (PatchSource& source : task.sources) {
+    if (source.edit) source.residuals = edited_residuals(model, task, source);
     if (!names.insert(source.name).second) {
       throw InvalidArgument(
           cat("[", kSweep, "] expected sources of different names, got '", source.name, "' twice"));

@@ -173,11 +173,26 @@ def exact(bench: Bench, emit: Callable[..., None]) -> None:
         emit(name, max(off.values()), {}, None, by=off)
 
 
+def expert(bench: Bench, emit: Callable[..., None]) -> None:
+    found = bench.host.ask("prepare", "zoo", "expert")
+    if not found["equal"]:
+        raise WorkerError("a sweep that acts on kept thoughts differs from whole runs")
+    seconds = found["cpu_s"]
+    emit("patch.expert_sweep_lm_calls", found["lm_calls"], {"whole runs": found["whole_lm_calls"]}, 0,
+         cells=found["cells"], whole_over_act_cpu=seconds["whole"] / seconds["act"], threads=THREADS)  # fmt: skip
+
+
 LINES: dict[str, tuple[float, str, str, Callable]] = {
     "patch.sweep_12x512_vs_tl": (10, "higher", "ratio of CPU time", large),
     "patch.sweep_12x512_vs_batched": (4.7, "higher", "ratio of CPU time", large),
     "patch.sweep_4x128_vs_tl": (33, "higher", "ratio of CPU time", small),
     "patch.hf_generic_vs_best_peer": (4, "higher", "ratio of CPU time", large),
+    "patch.expert_sweep_lm_calls": (
+        0,
+        "lower",
+        "layer calls beside those of base and donors",
+        expert,
+    ),
     "patch.exact_f32": (5e-6, "lower", "share of the metric's range", exact),
     "patch.exact_f64": (5e-14, "lower", "share of the metric's range", exact),
 }

@@ -202,7 +202,87 @@ def share(shape: str, label: str) -> float:
     return CELLS[shape] / (s.layers * s.tokens) if label in SHARES else 1.0
 
 
+def expert_sweep() -> dict:
+    """Count the language model's layer calls in a sweep over the expert of a zoo model and its inputs, and
+    compare its time with that of whole runs."""
+    import time
+
+    import tierod
+    from tierod import patch, vla, zoo
+
+    model = zoo.DrivingModel.named("mixed")
+    config = model.spec.scenes.to_dict() | {"scenes": 64, "seed": 3}
+    scenes = zoo.Scenes(zoo.SceneConfig(**config))
+    sites = [f"expert.layers.{i}.{port}" for i in range(3) for port in ("attn_out", "mlp_out")]
+    sites += [f"vlm.cache.{i}.{kind}" for i in range(3) for kind in "kv"]
+
+    def sweep(run):
+        return patch.site_sweep(run, sites, None, "pedestrian", recheck=0, progress=False)
+
+    class Counted(vla.StagedModel):
+        """The model, with its thoughts counted. A session around the sweep would make it run as a whole."""
+
+        thoughts = 0
+
+        def describe(self):
+            return model.describe()
+
+        def batch_spec(self):
+            return model.batch_spec()
+
+        def think(self, batch, options=None):
+            self.thoughts += 1
+            return model.think(batch, options)
+
+        def act(self, thought, knockouts=()):
+            return model.act(thought, list(knockouts))
+
+    def layer_calls() -> int:
+        """Count those of one thought."""
+        calls = 0
+
+        def count(_hidden, _event):
+            nonlocal calls
+            calls += 1
+
+        with tierod.Session() as session:
+            session.intervene("vlm.layers.*.resid_pre", count)
+            model.rollout(scenes.batch(list(range(64))))
+        return calls
+
+    def beside_donors(memory: int) -> int:
+        """Return layer calls of a sweep beside those of base and donors."""
+        counted = Counted()
+        run = patch.PairedRun(counted, scenes, thought_memory=memory)
+        _ = run.base
+        before = counted.thoughts
+        sweep(run)
+        return (counted.thoughts - before - 1) * layer_calls()
+
+    runs = {
+        k: patch.PairedRun(model, scenes, thought_memory=m)
+        for k, m in (("act", 1 << 30), ("whole", 0))
+    }
+    found, seconds = {}, {}
+    for _ in range(3):
+        for name, run in runs.items():
+            _ = run.base
+            start = time.process_time()
+            found[name] = sweep(run)
+            spent = time.process_time() - start
+            seconds[name] = min(spent, seconds.get(name, spent))
+    return {
+        "lm_calls": beside_donors(1 << 30),
+        "whole_lm_calls": beside_donors(0),
+        "cells": len(sites),
+        "equal": bool(torch.equal(found["act"].values, found["whole"].values)),
+        "cpu_s": seconds,
+    }
+
+
 def prepare(shape: str, label: str) -> dict:
+    if label == "expert":
+        return expert_sweep()
     if label == "data":
         write_data(shape, FOLDER)
         return {}

@@ -24,6 +24,8 @@ struct TIEROD_API ConceptDirections {
   std::vector<DirectionPlace> places;
   /// [K] the same places, fitted without the k-th part of the groups.
   std::vector<std::vector<DirectionPlace>> refits;
+  /// What the fits had to say, such as how many scenes they lack.
+  std::vector<std::string> notes{};
 
   /// Add the fits at one site.
   /// @throws InvalidArgument if the number of refits differs from that of the places before.
@@ -35,6 +37,9 @@ struct TIEROD_API ConceptEffectOptions {
   /// held: the direct effect; regenerated: the total one.
   Words words = Words::held;
   double confidence = 0.95;
+  /// Move by the distance between the classes in place of swapping. A swap of labels that mean
+  /// nothing moves held-out scenes by half of that, and scatters by all that they naturally do.
+  bool fixed_step = false;
   /// Take theta_k of a direct effect from one backward pass where the model is differentiable;
   /// `checked` of them are run as well.
   bool derivative = true;
@@ -57,6 +62,7 @@ struct TIEROD_API ConceptEffect {
   std::size_t reruns = 0;       ///< of them by true runs
   double derivative_error = 0;  ///< of the checked ones, in standard errors of the effect
   at::Tensor scenes;            ///< f64 [scenes], on - off of each
+  /// What the reader must know: too few scenes and how many are needed, refits that were run.
   std::string note;
 };
 

@@ -5,11 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tierod/core/selection.h"
+#include "tierod/core/span.h"
 #include "tierod/export.h"
+#include "tierod/hook/callback.h"
 #include "tierod/hook/session.h"
 #include "tierod/probe/direction.h"
 #include "tierod/probe/eraser.h"
@@ -20,6 +23,10 @@ namespace tierod::patch {
 struct TIEROD_API EditRows {
   std::vector<std::int64_t> scenes{};  ///< id of the scene of each row
   std::vector<std::size_t> numbers{};  ///< its place among the scenes of the run, of each row
+  /// Spans of each row, as the session has them; empty where there are none.
+  SpanTable spans{};
+  /// Of the part of an activation at hand, where it is not one of all rows; for the room's own use.
+  std::optional<CallbackPart> part{};
 };
 
 /// Change activations while a model drives. Derive from it, in C++ or Python, to try an operation
@@ -39,7 +46,7 @@ class TIEROD_API Edit {
 
 /// Say what a direction is a direction of.
 enum class Over : std::uint8_t {
-  each,          ///< every token on its own
+  each,          ///< every token on its own; heads side by side, or apart, as the direction is wide
   pooled,        ///< the mean over the tokens; what is written is added to each token
   concatenated,  ///< all selected numbers of a row, one after the other
 };
@@ -70,6 +77,15 @@ class TIEROD_API DirectionEdit final : public Edit {
   static DirectionEdit ablate(std::vector<DirectionPlace> places);
   /// Add `dose` natural standard deviations: a = dose sd.
   static DirectionEdit add(std::vector<DirectionPlace> places, double dose);
+  /// Put every row where another is: a = t - r'(h - mean), with t of each place and scene of the
+  /// run, f64 [places, scenes]. With the positions of other scenes this is an interchange of the
+  /// concept alone (Geiger et al. 2024, arXiv 2303.02536).
+  /// @throws InvalidArgument on another shape; NumericalError if a target is not finite.
+  static DirectionEdit to(std::vector<DirectionPlace> places, const at::Tensor& targets);
+
+  /// Move every scene by an amount of its own, whatever its position: a = amounts [scenes].
+  /// @throws InvalidArgument on another shape; NumericalError if an amount is not finite.
+  static DirectionEdit shift(std::vector<DirectionPlace> places, const at::Tensor& amounts);
 
   DirectionEdit(DirectionEdit&& other) noexcept;
   std::string name() const override;
@@ -78,21 +94,39 @@ class TIEROD_API DirectionEdit final : public Edit {
   /// Return what becomes of the selected part of a site of place `number`.
   /// @throws as `put_on`.
   at::Tensor moved(std::size_t number, const at::Tensor& part, const EditRows& rows,
-                   const std::string& site) const;
+                   const Site& site) const;
   /// Return the same operation along other directions.
   /// @throws InvalidArgument unless there is one for each place.
   DirectionEdit along(std::vector<DirectionPlace> places) const;
   const std::vector<DirectionPlace>& places() const noexcept { return places_; }
 
  private:
-  enum class Operation : std::uint8_t { swap, ablate, add };
+  enum class Operation : std::uint8_t { swap, ablate, add, to, shift };
   DirectionEdit(Operation operation, std::vector<DirectionPlace> places,
-                std::vector<std::uint8_t> to_high, double dose);
+                std::vector<std::uint8_t> to_high, double dose, at::Tensor targets);
+  void check_scenes(const EditRows& rows) const;
 
   Operation operation_;
   std::vector<DirectionPlace> places_;
   std::vector<std::uint8_t> to_high_;
   double dose_ = 0;
+  at::Tensor targets_;
+};
+
+/// Put an intervention of the hook layer (zero, mean-ablation, rows of others) at some sites.
+class TIEROD_API InterventionEdit final : public Edit {
+ public:
+  /// @throws InvalidArgument if there is no site.
+  InterventionEdit(std::string name, std::vector<std::string> sites, Intervention intervention,
+                   Selection selection = {});
+  std::string name() const override { return name_; }
+  void put_on(Session& session, const EditRows& rows) const override;
+
+ private:
+  std::string name_;
+  std::vector<std::string> sites_;
+  Intervention intervention_;
+  Selection selection_;
 };
 
 /// Say where a concept is erased.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ struct TIEROD_API PairedOptions {
   /// does so, so that the length of a CoT moves nothing.
   vla::RolloutOptions rollout{};
   std::int64_t batch_size = 128;
+  /// Keep what a `vla::StagedModel` has thought, up to so many bytes, so that edits of the control
+  /// head and its inputs run no layer of the language model again.
+  std::int64_t thought_memory = std::int64_t{1} << 30;
   /// Called with (batches done, batches, "base", "edited", ...); false stops with a StateError.
   Progress progress{};
 };
@@ -37,6 +41,23 @@ struct TIEROD_API Donor {
   std::vector<std::int64_t> scenes{};
   /// Concept by which the donor is a twin; empty: the scene itself.
   std::string twin_by{};
+  /// Inputs of the batch that the donor gives; the others are the scene's own. Empty: all.
+  std::vector<std::string> fields{};
+  /// Whose words it says, as long as those of the scene; absent: those of the scene.
+  std::optional<vla::Rollout> words{};
+};
+
+/// Hold other words of the same length for the rows of a run.
+struct TIEROD_API ResampledWords {
+  vla::Rollout words;  ///< the base run, with these words
+  at::Tensor changed;  ///< bool [rows]: where others of the same length were found
+};
+
+/// Say what differs between runs without an edit.
+struct TIEROD_API NoiseFloor {
+  double same_seed = 0;             ///< largest change of the functional: must be 0
+  bool deterministic = true;        ///< words and actions equal to the last bit
+  std::vector<double> other_seeds;  ///< mean absolute change with each other seed
 };
 
 /// Hold activations of a run's rows.
@@ -77,12 +98,25 @@ class TIEROD_API PairedRun {
   vla::Rollout edited(const Edit& edit, Words words, const std::string& twin_by = {});
   /// Drive without an edit, with other words: those of another run of the same scenes.
   vla::Rollout with_words(const vla::Rollout& other);
+  /// Draw other words from the model itself (on-policy, by other seeds) until each row has some
+  /// that differ and are as long as its own; rows that find none keep theirs.
+  /// @throws InvalidArgument if attempts < 1.
+  ResampledWords resampled_words(std::uint64_t seed, std::int64_t attempts = 8);
+  /// Measure what the functional changes by without an edit: with the same seed, where anything but
+  /// 0 is an error of the model or the machine, and with others, where it is chance.
+  /// @param seeds  others than the run's own; empty: the next three
+  /// @throws InvalidArgument if one is the run's own.
+  NoiseFloor noise_floor(const vla::ControlFunctional& functional,
+                         std::vector<std::uint64_t> seeds = {});
   /// Drive through the twins by a concept, all seeds equal.
   /// @throws StateError if the source has no twins.
   vla::Rollout twins(const std::string& by, Words words);
-  /// Drive with the activations of the donor at `sites` (patterns).
+  /// Drive with the activations of the donor at `sites` (patterns); with `into_twins_by`, drive
+  /// through the twins, so that the scenes themselves as donors restore what the twins changed.
+  /// @throws InvalidArgument if the donor's words are of another length than the scene's.
   vla::Rollout transplanted(const Donor& donor, const std::vector<std::string>& sites,
-                            const Selection& selection, Words words);
+                            const Selection& selection, Words words,
+                            const std::string& into_twins_by = {});
   /// Drive with attention cut.
   vla::Rollout knocked_out(const std::vector<vla::Knockout>& knockouts, Words words);
 
@@ -90,6 +124,30 @@ class TIEROD_API PairedRun {
   RunActivations activations(const std::vector<std::string>& sites, const CaptureOptions& options,
                              Words words = Words::held, const std::string& twin_by = {});
 
+  /// Return the sites through which the control head reads, as the model names them.
+  const std::vector<std::string>& head_inputs() const noexcept;
+
+  /// Return where each scene lies along directions, r'(h - mean) as the mean over what each reads,
+  /// f64 [places, scenes].
+  at::Tensor positions(const std::vector<DirectionPlace>& places, Words words = Words::held);
+  /// Return by how much `edit` and its refits move what `readers` read, u'(h' - h) as the mean over
+  /// the vectors of each row: f64 [1 + others, rows]. Readers are one vector [width] a place;
+  /// several add up.
+  /// @throws InvalidArgument if a place meets more than one event a run.
+  at::Tensor displacement(const DirectionEdit& edit, const std::vector<DirectionEdit>& others,
+                          const std::vector<at::Tensor>& readers, Words words = Words::held);
+
+  /// Return the rows that directions read, f32 or wider [scenes, width] of each place, means over
+  /// the samples and, but for `concatenated`, over the tokens; with `whole` all numbers of the part
+  /// side by side where the rows have equally many. With an edit, as it leaves them, and `driven`
+  /// is its run.
+  std::vector<at::Tensor> rows_at(const std::vector<DirectionPlace>& places, bool whole,
+                                  Words words = Words::held, const Edit* edit = nullptr,
+                                  vla::Rollout* driven = nullptr);
+
+  /// Return the functional of a run, f64 [rows].
+  at::Tensor values(const vla::Rollout& rollout, const vla::ControlFunctional& functional,
+                    const std::string& twin_by = {});
   /// Return the functional of a run minus that of the base, f64 [rows]. `twin_by` says where the
   /// run is of twins, for functionals that look at other road users.
   at::Tensor effect(const vla::Rollout& rollout, const vla::ControlFunctional& functional,
@@ -108,8 +166,13 @@ class TIEROD_API PairedRun {
   at::Tensor total(const Edit& edit, const vla::ControlFunctional& functional);
   at::Tensor text(const Edit& edit, const vla::ControlFunctional& functional);
 
- private:
   struct Impl;
+  /// For the room's own use.
+  Impl& impl() noexcept { return *impl_; }
+  /// @throws InvalidArgument unless the donor has a scene for each, and words for each row.
+  void check_donor(const Donor& donor, const char* where) const;
+
+ private:
   std::unique_ptr<Impl> impl_;
 };
 

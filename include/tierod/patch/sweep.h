@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -37,6 +38,9 @@ struct TIEROD_API PatchSource {
   /// In place of inputs: what enters each block, [blocks, rows or 1, positions, width], for means,
   /// zeros, noise or runs of another model.
   at::Tensor residuals{};
+  /// In place of inputs: an own intervention. It is given what enters a block in the base run,
+  /// [rows, positions, width], and the block, and returns what is put in its place, of that shape.
+  std::function<at::Tensor(const at::Tensor& hidden, std::int64_t block)> edit{};
 };
 
 /// Say what is patched where, and what is read.

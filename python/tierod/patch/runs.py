@@ -14,18 +14,21 @@ from tierod._core import (
     ConceptEffect,
     DirectionEdit,
     ErasureEdit,
+    InterventionEdit,
     Mediation,
+    NoiseFloor,
     Over,
+    ResampledWords,
     Words,
 )
 from tierod.cache import Key, site_name
-from tierod.patch.edits import Edit, selection_of
+from tierod.patch.edits import Edit, _listed, _sites, selection_of
 from tierod.selection import Indices, Names
 from tierod.stats.arrays import binary, choice, identities
 from tierod.vla import ControlFunctional, Knockout, Model, Rollout, RolloutOptions, SceneSource
 
 Say = Literal["held", "regenerated"]
-AnyEdit = Edit | DirectionEdit | ErasureEdit
+AnyEdit = Edit | DirectionEdit | ErasureEdit | InterventionEdit
 
 
 def functional_of(functional: str | ControlFunctional) -> ControlFunctional:
@@ -34,8 +37,23 @@ def functional_of(functional: str | ControlFunctional) -> ControlFunctional:
     )
 
 
-def _words(words: str) -> Any:
+def words_of(words: str) -> Any:
     return choice(Words, words, "PairedRun", "words", room="patch")
+
+
+def donor_of(
+    *,
+    scenes: Sequence[int] | None = None,
+    twin_by: str = "",
+    fields: Sequence[str] = (),
+    words: Rollout | None = None,
+) -> _core._Donor:
+    """Say where activations come from: other scenes (ids, one for each scene of the run), or the twins by a
+    concept. `fields` are the inputs that the donor gives (none named: all), `words` a run whose words it
+    says."""
+    return _core._Donor(
+        [] if scenes is None else [int(i) for i in scenes], twin_by, list(fields), words
+    )
 
 
 class PairedRun:
@@ -50,6 +68,8 @@ class PairedRun:
         model, source: the model, and where its scenes come from.
         scenes: ids; None: all.
         rollout: seed, samples, temperature, framing.
+        thought_memory: bytes for what a `vla.StagedModel` has thought in the base run: with it, edits of the
+            control head and its inputs run no layer of the language model again.
         progress: called with (batches done, batches, what runs); False stops with a StateError.
 
     Raises:
@@ -65,11 +85,12 @@ class PairedRun:
         *,
         rollout: RolloutOptions | None = None,
         batch_size: int = 128,
+        thought_memory: int = 1 << 30,
         progress: Callable[[int, int, str], bool | None] | None = None,
     ) -> None:
         ids = list(range(source.size())) if scenes is None else [int(i) for i in scenes]
         self.core = _core._PairedRun(
-            model, source, ids, rollout or RolloutOptions(), batch_size, progress
+            model, source, ids, rollout or RolloutOptions(), batch_size, thought_memory, progress
         )
 
     @property
@@ -88,7 +109,7 @@ class PairedRun:
 
     def again(self, words: Say = "regenerated") -> Rollout:
         """Make the base run again: it must be equal."""
-        return self.core.again(_words(words))
+        return self.core.again(words_of(words))
 
     def reseeded(self, seed: int) -> Rollout:
         """Drive with another seed: what chance does."""
@@ -96,7 +117,7 @@ class PairedRun:
 
     def edited(self, edit: AnyEdit, words: Say, *, twin_by: str = "") -> Rollout:
         """Drive with an edit, through the scenes or through their twins by a concept."""
-        return self.core.edited(edit, _words(words), twin_by)
+        return self.core.edited(edit, words_of(words), twin_by)
 
     def with_words(self, other: Rollout) -> Rollout:
         """Drive without an edit, with the words of another run of the same scenes."""
@@ -104,7 +125,22 @@ class PairedRun:
 
     def twins(self, by: str, words: Say) -> Rollout:
         """Drive through the exact counterfactuals by a concept, all seeds equal."""
-        return self.core.twins(by, _words(words))
+        return self.core.twins(by, words_of(words))
+
+    def resampled_words(self, seed: int = 1, *, attempts: int = 8) -> ResampledWords:
+        """Draw other words from the model itself (on-policy, by seeds from `seed` on) until each row has some
+        that differ and are as long as its own; `changed` says which rows found some."""
+        return self.core.resampled_words(seed, attempts)
+
+    def noise_floor(
+        self,
+        functional: str | ControlFunctional = "mean_acceleration",
+        *,
+        seeds: Sequence[int] = (),
+    ) -> NoiseFloor:
+        """Measure what changes without an edit: with the same seed, where anything but 0 is an error of the
+        model or the machine, and with others (none named: the next three), where it is chance."""
+        return self.core.noise_floor(functional_of(functional), list(seeds))
 
     def transplanted(
         self,
@@ -113,6 +149,9 @@ class PairedRun:
         *,
         scenes: Sequence[int] | None = None,
         twin_by: str = "",
+        fields: Sequence[str] = (),
+        donor_words: Rollout | None = None,
+        into_twins_by: str = "",
         tokens: Indices = None,
         positions: Indices = None,
         spans: Names = None,
@@ -121,15 +160,24 @@ class PairedRun:
         steps: Indices = None,
     ) -> Rollout:
         """Drive with the activations that other scenes (`scenes`, one for each) or the twins (`twin_by`)
-        have at `sites`."""
+        have at `sites`.
+
+        Args:
+            fields: inputs that the donor gives; the others are the scene's own. None named: all.
+            donor_words: whose words the donor says, as long as those of the scene.
+            into_twins_by: drive through the twins by this concept instead of the scenes; the scenes
+                themselves as donors restore what the twins changed.
+        """
         selection = selection_of(tokens, positions, spans, heads, phases, steps)
-        donors = [] if scenes is None else [int(i) for i in scenes]
-        return self.core.transplanted(donors, twin_by, _sites(sites), selection, _words(words))
+        donor = donor_of(scenes=scenes, twin_by=twin_by, fields=fields, words=donor_words)
+        return self.core.transplanted(
+            donor, _sites(sites), selection, words_of(words), into_twins_by
+        )
 
     def knocked_out(self, knockouts: Knockout | Sequence[Knockout], words: Say) -> Rollout:
         """Drive with attention cut."""
         listed = [knockouts] if isinstance(knockouts, Knockout) else list(knockouts)
-        return self.core.knocked_out(listed, _words(words))
+        return self.core.knocked_out(listed, words_of(words))
 
     def activations(
         self,
@@ -148,7 +196,35 @@ class PairedRun:
         """Return activations by site, [rows, ...] of all batches: the selected part or its reduction. Each
         pattern must meet one event a run."""
         selection = selection_of(tokens, positions, spans, heads, phases, steps)
-        return self.core.activations(_sites(sites), selection, reduce, _words(words), twin_by)
+        return self.core.activations(_sites(sites), selection, reduce, words_of(words), twin_by)
+
+    @property
+    def head_inputs(self) -> list[str]:
+        """The sites through which the control head reads, as the model names them."""
+        return self.core.head_inputs()
+
+    def positions(self, places: Any, *, words: Say = "held") -> Tensor:
+        """Return where each scene lies along directions, r'(h - mean) as the mean over what each reads, f64
+        [places, scenes]."""
+        return self.core.positions(_listed(places), words_of(words))
+
+    def rows_at(
+        self, places: Any, *, whole: bool = False, words: Say = "held", edit: AnyEdit | None = None
+    ) -> list[Tensor]:
+        """Return the rows that directions read, [scenes, width] of each place, means over samples and, but for
+        "concatenated", over tokens; with `whole` all numbers of the selected part side by side. With an
+        `edit`, as it leaves them."""
+        return self.core.rows_at(_listed(places), whole, words_of(words), edit)  # type: ignore[arg-type]
+
+    def values(
+        self,
+        rollout: Rollout,
+        functional: str | ControlFunctional = "mean_acceleration",
+        *,
+        twin_by: str = "",
+    ) -> Tensor:
+        """Return the functional of a run, f64 [rows]."""
+        return self.core.values(rollout, functional_of(functional), twin_by)
 
     def effect(
         self,
@@ -185,14 +261,6 @@ class PairedRun:
         """Return by how much each row would move if `edit`, words held, went along other directions: f64
         [others, rows], to first order around the edited run."""
         return self.core.derivative(edit, [list(o) for o in others], functional_of(functional))
-
-
-def _sites(sites: Key | Sequence[Key]) -> list[str]:
-    # ("resid_post", 3) is one site
-    one = isinstance(sites, str) or (
-        isinstance(sites, tuple) and len(sites) == 2 and isinstance(sites[1], int)
-    )
-    return [site_name(s) for s in ([sites] if one else sites)]  # type: ignore[arg-type]
 
 
 def concept_directions(
@@ -254,7 +322,7 @@ def concept_effect(
         np.asarray(identities(groups, "concept_effect", "groups"), np.int64),
         directions,
         functional_of(functional),
-        _words(words),
+        words_of(words),
         confidence,
         derivative,
         checked,
@@ -295,7 +363,7 @@ def mediated_share(
         np.asarray(identities(groups, "mediated_share", "groups"), np.int64),
         ablation,
         functional_of(functional),
-        _words(words),
+        words_of(words),
         replicates,
         confidence,
         seed,

@@ -140,12 +140,15 @@ class Sweep:
         )
 
 
-def _sources(sources: Any) -> list[tuple[str, Batch | Tensor]]:
-    """Return names with inputs, or with residuals [layers, rows or 1, positions, width]."""
+Source = Batch | Tensor | Callable[[Tensor, int], Tensor]
+
+
+def _sources(sources: Any) -> list[tuple[str, Source]]:
+    """Return names with inputs, residuals [layers, rows or 1, positions, width], or functions."""
     several = isinstance(sources, Mapping) and not _are_inputs(sources)
     named = dict(sources) if several else {"source": sources}
     return [
-        (name, given if _are_residuals(given) else inputs_of(given, "sweep"))
+        (name, given if _are_residuals(given) or callable(given) else inputs_of(given, "sweep"))
         for name, given in named.items()
     ]
 
@@ -217,8 +220,9 @@ def sweep(
     Args:
         model: a Hugging Face decoder in eval mode, unmodified, or a `vla.BlockModel`.
         base: token ids [rows, positions], inputs by name, or a `vla.Batch`.
-        sources: one like `base`, of the same shape; or residuals [layers, rows or 1, positions, width];
-            or several by name.
+        sources: one like `base`, of the same shape; or residuals [layers, rows or 1, positions, width]; or
+            an intervention of one's own, a function (what enters a layer in the base run [rows, positions,
+            width], layer) -> what is put in its place; or several by name.
         metric: `(right, wrong)` for a logit difference, a `Metric`, or a function of the last position's
             outputs [rows, 1, outputs] -> [rows].
         layers: those whose input is patched; None: all.
@@ -261,9 +265,12 @@ def sweep(
                     _core._SweepRequest(
                         batch,
                         [
-                            _core._PatchSource(name, None, given)
-                            if isinstance(given, Tensor)
-                            else _core._PatchSource(name, given, None)
+                            _core._PatchSource(
+                                name,
+                                given if isinstance(given, Batch) else None,
+                                given if isinstance(given, Tensor) else None,
+                                None if isinstance(given, Batch | Tensor) else given,
+                            )
                             for name, given in listed
                         ],
                         metric,

@@ -37,7 +37,7 @@ class WholeForwards:
         self,
         model: nn.Module,
         base: Batch,
-        sources: list[tuple[str, Batch | Tensor]],
+        sources: list[tuple[str, Batch | Tensor | Callable[[Tensor, int], Tensor]]],
         metric: Metric,
         layers: list[int],
         spans: list[Span],
@@ -134,6 +134,9 @@ class WholeForwards:
         for s, (_, source) in enumerate(self._sources):
             if isinstance(source, Batch):
                 source_values[:, s], kept = self._run(source, keep=True)
+            elif callable(source):
+                of_base = self._run(self._base, keep=True)[1]
+                kept = {i: self._made(source, of_base[i], i) for i in self._layers}
             else:
                 kept = {i: source[i].expand(rows, -1, -1) for i in self._layers}
             for r in range(rows):
@@ -152,6 +155,16 @@ class WholeForwards:
         progress(done, cells, "cells")
         out.values, out.source = values, source_values
         return out
+
+    @staticmethod
+    def _made(edit: Callable[[Tensor, int], Tensor], hidden: Tensor, layer: int) -> Tensor:
+        made = edit(hidden.clone(), layer)
+        if not isinstance(made, Tensor) or made.shape != hidden.shape:
+            raise _core.InvalidArgument(
+                f"[patch.sweep] expected the edit to return {tuple(hidden.shape)} at block {layer}, got "
+                f"{tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__}"
+            )
+        return made
 
     def _cells(self, row: int, layer: int, donor: Tensor, spans: list[Span]) -> Tensor:
         inputs = {
