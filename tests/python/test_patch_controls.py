@@ -198,7 +198,9 @@ def test_shams_have_the_prevalence_and_the_company_of_the_concept():
     grouped = np.array([patch.sham_labels(z, others, units, seed=s) for s in range(20)])
     assert abs(grouped[:, company].mean() - grouped[:, ~company].mean() - due) < 0.03
     # where they have one label each, the unit draws
-    whole = np.array(patch.sham_labels(z[:400].numpy().repeat(5), None, units, seed=3)).reshape(-1, 5)
+    whole = np.array(patch.sham_labels(z[:400].numpy().repeat(5), None, units, seed=3)).reshape(
+        -1, 5
+    )
     assert (whole == whole[:, :1]).all()
     with pytest.raises(tierod.InvalidArgument, match="at least 2 units"):
         patch.sham_labels([0, 1], None, [5, 5])
@@ -232,7 +234,9 @@ def test_an_ablation_that_removes_nothing_does_not_pass(world):
     useless = probe.Direction(SITE, away, away, found.mean, 1, -0.5, 0.5)
     for direction, erased in ((found, True), (useless, False)):
         place = patch.direction_place(SITE, direction)
-        check = patch.verify_ablation(run, labels, range(3000), place, others, positive_units=100)[0]
+        check = patch.verify_ablation(run, labels, range(3000), place, others, positive_units=100)[
+            0
+        ]
         assert check.passed == erased, check
         assert 600 < check.scenes < 2400
         assert check.check.before.estimate > 0.8

@@ -169,7 +169,9 @@ def misplaced(model, concept, paths):
     # what a mask hides carries nothing at all, but for rounding where columns that nobody sees are more
     mask = model.spec.to_dict()["mask"]
     hidden = {"cot": ("cot", "words"), "picture": ("vision", "ego")}.get(mask, ())
-    found += [f"{name} {share[name]:.3f} behind the mask" for name in hidden if abs(share[name]) > 1e-6]
+    found += [
+        f"{name} {share[name]:.3f} behind the mask" for name in hidden if abs(share[name]) > 1e-6
+    ]
     return found
 
 
@@ -319,7 +321,9 @@ def test_erasure_at_all_head_inputs_tells_decorative_from_used():
         checks[concept] = patch.verify_ablation(
             tested, labels, routes, directions, beside, positive_units=50
         )
-        print(concept, model.spec.roles[concept], effects[concept], effects[concept].ci90, len(kept))
+        print(
+            concept, model.spec.roles[concept], effects[concept], effects[concept].ci90, len(kept)
+        )
         for (site, span), check in zip(kept, checks[concept], strict=True):
             print(" ", site, span, check.width, check.scenes, check)
     assert effects["cyclist"].ci90.inside(-SESOI, SESOI)  # decorative
