@@ -51,7 +51,7 @@ int main() {
 
   // in a paired run: half of what is read at the image's tokens, words held
   const Dim half("vlm.cache.*.v", {.tokens = tierod::Tokens::spans({"image 0"})}, 0.5);
-  const double moved = run.direct(half, acceleration).abs().mean().item<double>();
+  const auto moved = run.direct(half, acceleration).abs().mean().item<double>();
   std::printf("half of the image's values: mean acceleration moves by %.2f m/s^2\n", moved);
 
   // in a map: layers x spans

@@ -93,6 +93,7 @@ void bind_twin_patching(py::module_& m) {
         const Labels z = labels_of(labels);
         const Groups of = groups_of(groups);
         std::vector<patch::TokenBlock> named;
+        named.reserve(blocks.size());
         for (const auto& [name, spans] : blocks) named.push_back({.name = name, .spans = spans});
         const py::gil_scoped_release no_gil;
         return patch::path_shares(run, twin_by, z, of, named, functional, std::move(sites),

@@ -428,6 +428,7 @@ class Controlling {
                    const ConceptDirections& directions, std::span<const std::uint8_t> labels) {
     const DirectionEdit edit = DirectionEdit::swap(directions.places, opposite(labels));
     std::vector<DirectionEdit> refits;
+    refits.reserve(directions.refits.size());
     for (const auto& places : directions.refits) refits.push_back(edit.along(places));
     std::vector<at::Tensor> readers;
     for (const DirectionPlace& place : directions.places) {

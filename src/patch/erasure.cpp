@@ -133,6 +133,7 @@ std::vector<AblationCheck> verify_ablation(PairedRun& run, std::span<const std::
   const std::vector<at::Tensor> before = run.rows_at(places, /*whole=*/true, words);
   const std::vector<at::Tensor> after = run.rows_at(places, /*whole=*/true, words, &edit);
   std::vector<AblationCheck> out;
+  out.reserve(places.size());
   for (std::size_t i = 0; i < places.size(); ++i) {
     out.push_back(
         {.site = places[i].site,

@@ -38,6 +38,7 @@ at::Tensor by_group(const at::Tensor& rows, const std::vector<std::int64_t>& gro
   std::map<std::int64_t, std::vector<std::int64_t>> members;
   for (std::size_t i = 0; i < groups.size(); ++i) members[groups[i]].push_back(length(i));
   std::vector<at::Tensor> means;
+  means.reserve(members.size());
   for (const auto& [group, of] : members) {
     means.push_back(rows.index_select(0, internal::index_of(of)).mean(0));
   }

@@ -61,6 +61,7 @@ struct Eigenbasis {
   // ones of a pool are the same to the last bit whatever their number.
   at::Tensor mapped(const at::Tensor& rows) const {
     std::vector<at::Tensor> out;
+    out.reserve(static_cast<std::size_t>(rows.size(0)));
     for (std::int64_t i = 0; i < rows.size(0); ++i) out.push_back(at::mv(vectors, rows[i]));
     return at::stack(out);
   }

@@ -69,6 +69,7 @@ PartVectors::PartVectors(const at::Tensor& part, const Site& site, const patch::
   }
   // the part's axes: rows (or pairs), tokens, heads, width
   std::vector<std::int64_t> order;
+  order.reserve(static_cast<std::size_t>(dims));
   for (std::int64_t axis = 0; axis < dims; ++axis) order.push_back(axis);
   const bool has_heads = layout.find('h') != std::string::npos;
   if (has_heads && !tokens_first && dims == 4 && layout.find('h') < layout.find('t')) {

@@ -201,7 +201,7 @@ class Sweeping {
     const std::int64_t rows = impl_.size(0) * impl_.samples();
     const CounterRandom random(options_.seed, "patch.site_sweep recheck");
     const at::Tensor first = out.values.narrow(0, 0, rows);
-    const double range = (first.max() - first.min()).item<double>();
+    const auto range = (first.max() - first.min()).item<double>();
     for (std::int64_t i = 0; i < std::min(options_.recheck, grid_.cells()); ++i) {
       const auto number = static_cast<std::int64_t>(
           random.uniform(0, 0, static_cast<std::uint32_t>(i)) * static_cast<double>(grid_.cells()));

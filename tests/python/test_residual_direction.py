@@ -109,7 +109,10 @@ def test_positions_on_the_fitted_rows_promise_too_much_where_n_is_small():
     data = probe.ProbeDataset(np.arange(150), sites={"a": x}, concepts={"c": c})
     inside = probe.residual_direction(data, "a", "c")
     outside = probe.residual_direction(data, "a", "c", folds=5)
-    assert "150 independent units for 100 columns: fewer than 16 a column (1600); cross-fit" in inside.note
+    assert (
+        "150 independent units for 100 columns: fewer than 16 a column (1600); cross-fit"
+        in inside.note
+    )
     assert "cross-fitted positions" in outside.note
 
     def gap(positions):
