@@ -249,7 +249,8 @@ std::shared_ptr<const vla::Thought> DrivingModel::think(const vla::Batch& batch,
   std::vector<std::int64_t> scene_of;
   for (std::int64_t row = 0; row < batch.rows() * samples; ++row) {
     scene_of.push_back(row / samples);
-    drive.keys.scene.push_back(static_cast<std::uint64_t>(batch.ids[static_cast<std::size_t>(row / samples)]));
+    drive.keys.scene.push_back(
+        static_cast<std::uint64_t>(batch.ids[static_cast<std::size_t>(row / samples)]));
     drive.keys.sample.push_back(static_cast<std::uint32_t>(row % samples));
   }
   const at::Tensor index = at::tensor(scene_of, at::kLong);

@@ -167,8 +167,8 @@ TEST(ConceptEffect, RefusesWhatItCannotMean) {
         message_of<InvalidArgument>([&] { concept_effect(run, z, of, along, kAcceleration); });
     EXPECT_NE(message.find(why), std::string::npos) << "expected '" << why << "' in " << message;
   };
-  refuses("a label and a group for each of 40 scenes, got 39 and 40", std::vector<std::uint8_t>(39, 1), groups(),
-          directions());
+  refuses("a label and a group for each of 40 scenes, got 39 and 40",
+          std::vector<std::uint8_t>(39, 1), groups(), directions());
   refuses("labels 0 or 1, got 255", std::vector<std::uint8_t>(40, 255), groups(), directions());
   refuses("a group for each of 40", labels(), {1, 2}, directions());
   refuses("at least 2 refits", labels(), groups(), {.places = {place(1)}});
