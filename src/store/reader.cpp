@@ -67,12 +67,16 @@ ActivationReader ActivationReader::open(const std::string& path, ReaderOptions o
 
 std::int64_t ActivationReader::refresh() {
   constexpr const char* kWhere = "store.ActivationReader.refresh";
+  const std::scoped_lock one_by_one(impl_->refreshing);
   internal::Manifest manifest = internal::load_manifest(kWhere, impl_->path);
-  const std::scoped_lock lock(impl_->mutex);
-  const auto before = impl_->current;
-  impl_->current = internal::Snapshot::make(impl_->path, std::move(manifest), impl_->options.verify,
+  const auto before = impl_->snapshot();
+  const auto now = internal::Snapshot::make(impl_->path, std::move(manifest), impl_->options.verify,
                                             before.get());
-  return static_cast<std::int64_t>(impl_->current->manifest.shards.size()) -
+  {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->current = now;
+  }
+  return static_cast<std::int64_t>(now->manifest.shards.size()) -
          static_cast<std::int64_t>(before->manifest.shards.size());
 }
 

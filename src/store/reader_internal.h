@@ -77,7 +77,10 @@ void touch_rows(const Snapshot& snapshot, const SiteRef& ref, std::int64_t begin
 struct ActivationReader::Impl {
   std::string path;
   ReaderOptions options;
-  mutable std::mutex mutex;
+  /// Held while the manifest is read and put in place: of two refreshes side by side the one that
+  /// read it first must not come last, or rows that were there would be gone.
+  std::mutex refreshing;
+  mutable std::mutex mutex;  ///< of `current`
   std::shared_ptr<const internal::Snapshot> current;
 
   std::shared_ptr<const internal::Snapshot> snapshot() const {

@@ -293,8 +293,10 @@ def test_many_readers_see_whole_shards_while_a_writer_appends(tmp_path):
         last = False
         while not last:
             last = done.is_set()
+            before = reader.row_count("prefill")
             reader.refresh()
             rows = reader.row_count("prefill")
+            assert rows >= before  # whoever refreshes beside us has not looked earlier than we have
             got = reader.read("prefill", SITE, slice(0, rows))
             assert torch.equal(got, values(0, rows))
             samples = reader.column("prefill", "sample")
