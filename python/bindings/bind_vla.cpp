@@ -138,6 +138,15 @@ class PySceneSource : public vla::SceneSource, public py::trampoline_self_life_s
   std::vector<vla::Stratification> strata() const override {
     PYBIND11_OVERRIDE(std::vector<vla::Stratification>, vla::SceneSource, strata);
   }
+  std::vector<vla::ConceptClaim> claims() const override {
+    PYBIND11_OVERRIDE(std::vector<vla::ConceptClaim>, vla::SceneSource, claims);
+  }
+  std::vector<vla::ControlClaim> control_claims() const override {
+    PYBIND11_OVERRIDE(std::vector<vla::ControlClaim>, vla::SceneSource, control_claims);
+  }
+  vla::CotVocabulary vocabulary() const override {
+    PYBIND11_OVERRIDE(vla::CotVocabulary, vla::SceneSource, vocabulary);
+  }
 };
 
 void bind_batches(py::module_& m) {
@@ -320,33 +329,50 @@ void bind_models(py::module_& m) {
       .value("features", vla::Coupling::features)
       .value("same_stream", vla::Coupling::same_stream)
       .value("none", vla::Coupling::none);
+  using vla::InputCut;
+  py::class_<InputCut>(
+      m, "InputCut",
+      "A complete cut through a model before it says anything: sites through which "
+      "all goes that some inputs tell.")
+      .def(py::init([](std::string name, std::vector<std::string> sites,
+                       std::vector<std::string> spans, std::vector<std::string> fields) {
+             return InputCut{std::move(name), std::move(sites), std::move(spans),
+                             std::move(fields)};
+           }),
+           py::arg("name"), py::arg("sites"), py::arg("spans") = std::vector<std::string>{},
+           py::arg("fields") = std::vector<std::string>{})
+      .def_readonly("name", &InputCut::name)
+      .def_readonly("sites", &InputCut::sites)
+      .def_readonly("spans", &InputCut::spans)
+      .def_readonly("fields", &InputCut::fields);
   using vla::ModelDescription;
   py::class_<ModelDescription>(m, "ModelDescription", "What a model says of itself.")
-      .def(py::init(
-               [](std::string name, std::int64_t waypoints, double dt_s, vla::Coupling coupling,
-                  SiteTable sites, std::map<std::string, std::int64_t> widths,
-                  std::vector<std::string> head_inputs, std::vector<std::string> null_sites,
-                  std::vector<std::string> options, std::string weights_sha256, std::string dtype) {
-                 return ModelDescription{std::move(name),
-                                         coupling,
-                                         std::move(sites),
-                                         std::move(widths),
-                                         std::move(head_inputs),
-                                         std::move(null_sites),
-                                         waypoints,
-                                         dt_s,
-                                         std::move(options),
-                                         std::move(weights_sha256),
-                                         std::move(dtype)};
-               }),
-           py::kw_only(), py::arg("name"), py::arg("waypoints"), py::arg("dt_s"),
-           py::arg_v("coupling", vla::Coupling::none, "..."),
-           py::arg_v("sites", SiteTable(), "..."),
-           py::arg("widths") = std::map<std::string, std::int64_t>{},
-           py::arg("head_inputs") = std::vector<std::string>{},
-           py::arg("null_sites") = std::vector<std::string>{},
-           py::arg("options") = std::vector<std::string>{}, py::arg("weights_sha256") = "",
-           py::arg("dtype") = "float32")
+      .def(
+          py::init([](std::string name, std::int64_t waypoints, double dt_s, vla::Coupling coupling,
+                      SiteTable sites, std::map<std::string, std::int64_t> widths,
+                      std::vector<std::string> head_inputs, std::vector<std::string> null_sites,
+                      std::vector<std::string> options, std::string weights_sha256,
+                      std::string dtype, std::vector<vla::InputCut> input_cuts) {
+            return ModelDescription{std::move(name),
+                                    coupling,
+                                    std::move(sites),
+                                    std::move(widths),
+                                    std::move(head_inputs),
+                                    std::move(null_sites),
+                                    waypoints,
+                                    dt_s,
+                                    std::move(options),
+                                    std::move(weights_sha256),
+                                    std::move(dtype),
+                                    std::move(input_cuts)};
+          }),
+          py::kw_only(), py::arg("name"), py::arg("waypoints"), py::arg("dt_s"),
+          py::arg_v("coupling", vla::Coupling::none, "..."), py::arg_v("sites", SiteTable(), "..."),
+          py::arg("widths") = std::map<std::string, std::int64_t>{},
+          py::arg("head_inputs") = std::vector<std::string>{},
+          py::arg("null_sites") = std::vector<std::string>{},
+          py::arg("options") = std::vector<std::string>{}, py::arg("weights_sha256") = "",
+          py::arg("dtype") = "float32", py::arg("input_cuts") = std::vector<vla::InputCut>{})
       .def_readonly("name", &ModelDescription::name)
       .def_readonly("coupling", &ModelDescription::coupling)
       .def_readonly("sites", &ModelDescription::sites)
@@ -357,7 +383,8 @@ void bind_models(py::module_& m) {
       .def_readonly("dt_s", &ModelDescription::dt_s)
       .def_readonly("options", &ModelDescription::options)
       .def_readonly("weights_sha256", &ModelDescription::weights_sha256)
-      .def_readonly("dtype", &ModelDescription::dtype);
+      .def_readonly("dtype", &ModelDescription::dtype)
+      .def_readonly("input_cuts", &ModelDescription::input_cuts);
 
   py::class_<vla::Model, PyModel, py::smart_holder>(
       m, "Model", "Turns a batch of scenes into what the model says and would do; subclass it.")
@@ -475,6 +502,30 @@ void bind_scenes(py::module_& m) {
       .def_readonly("names", &Stratification::names)
       .def_readonly("of_scene", &Stratification::of_scene);
 
+  using vla::ConceptClaim;
+  py::class_<ConceptClaim>(
+      m, "ConceptClaim",
+      "What is claimed of a concept: what counts as present, and what it does to "
+      "control.")
+      .def(py::init([](std::string id, std::string definition, std::string functional, int sign) {
+             return ConceptClaim{std::move(id), std::move(definition), std::move(functional), sign};
+           }),
+           py::arg("id"), py::arg("definition") = "", py::arg("functional") = "mean_acceleration",
+           py::arg("sign") = 0)
+      .def_readonly("id", &ConceptClaim::id)
+      .def_readonly("definition", &ConceptClaim::definition)
+      .def_readonly("functional", &ConceptClaim::functional)
+      .def_readonly("sign", &ConceptClaim::sign,
+                    "-1: it is claimed to lower the functional, +1: to raise it, 0: nothing.");
+  using vla::ControlClaim;
+  py::class_<ControlClaim>(m, "ControlClaim", "A nuisance that surely moves a functional.")
+      .def(py::init([](std::string nuisance, std::string functional) {
+             return ControlClaim{std::move(nuisance), std::move(functional)};
+           }),
+           py::arg("nuisance"), py::arg("functional"))
+      .def_readonly("nuisance", &ControlClaim::nuisance)
+      .def_readonly("functional", &ControlClaim::functional);
+
   using vla::SceneSource;
   py::class_<SceneSource, PySceneSource, py::smart_holder>(
       m, "SceneSource", "Gives the scenes that a model drives through; subclass it.")
@@ -495,7 +546,12 @@ void bind_scenes(py::module_& m) {
            "Return the picture, uint8 [3, height, width].")
       .def("agents", &SceneSource::agents, py::arg("ids"), py::arg("twin_by") = "")
       .def("lane", &SceneSource::lane, py::arg("ids"))
-      .def("strata", &SceneSource::strata);
+      .def("strata", &SceneSource::strata)
+      .def("claims", &SceneSource::claims, "Return what is claimed of each concept.")
+      .def("control_claims", &SceneSource::control_claims,
+           "Return what surely drives control, for positive controls.")
+      .def("vocabulary", &SceneSource::vocabulary,
+           "Return the words by which chains of thought name concepts and decisions.");
 }
 
 void bind_control(py::module_& m) {

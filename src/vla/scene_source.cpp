@@ -1,5 +1,7 @@
 #include "tierod/vla/scene_source.h"
 
+#include <algorithm>
+
 #include "core/text_internal.h"
 #include "tierod/core/error.h"
 
@@ -34,6 +36,28 @@ std::vector<Lane> SceneSource::lane(const std::vector<std::int64_t>& /*ids*/) co
 }
 
 std::vector<Stratification> SceneSource::strata() const { return {}; }
+
+std::vector<ConceptClaim> SceneSource::claims() const {
+  std::vector<ConceptClaim> out;
+  for (const std::string& id : concepts()) out.push_back({.id = id});
+  return out;
+}
+
+std::vector<ControlClaim> SceneSource::control_claims() const { return {}; }
+
+CotVocabulary SceneSource::vocabulary() const {
+  const auto as_words = [](std::string id) {
+    std::replace(id.begin(), id.end(), '_', ' ');
+    return id;
+  };
+  CotVocabulary out;
+  for (const std::string& id : concepts()) out.concepts.push_back({id, {as_words(id)}});
+  for (const char* id :
+       {"brake", "stop", "slow", "keep", "accelerate", "steer_left", "steer_right"}) {
+    out.decisions.push_back({id, {as_words(id)}});
+  }
+  return out;
+}
 
 void check_scene_ids(const std::vector<std::int64_t>& ids, std::int64_t size,
                      const std::string& where) {

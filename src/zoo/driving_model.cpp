@@ -220,6 +220,7 @@ vla::ModelDescription DrivingModel::describe() const {
     out.null_sites.push_back(last + port);
   }
   out.null_sites.insert(out.null_sites.end(), {"vlm.norm", "vlm.logits"});
+  out.input_cuts = {{.name = "image", .sites = {"vlm.image_embeds"}, .fields = {"image"}}};
   return out;
 }
 

@@ -267,6 +267,26 @@ std::vector<vla::Stratification> Scenes::strata() const {
   return out;
 }
 
+std::vector<vla::ConceptClaim> Scenes::claims() const {
+  std::vector<vla::ConceptClaim> out;
+  for (const ConceptInfo& info : concept_infos()) {
+    out.push_back(
+        {.id = std::string(info.id),
+         .definition = cat("a ", info.word, " is drawn ", info.nearest_mm / 1000, " to ",
+                           info.farthest_mm / 1000,
+                           " m ahead; a careful driver says it and decides to ", info.decision),
+         .functional = "mean_acceleration",
+         .sign = info.effect < 0 ? -1 : 1});
+  }
+  return out;
+}
+
+std::vector<vla::ControlClaim> Scenes::control_claims() const {
+  return {{.nuisance = "road_curvature", .functional = "lateral_offset"}};
+}
+
+vla::CotVocabulary Scenes::vocabulary() const { return cot_vocabulary(); }
+
 at::Tensor Scenes::weights() const {
   return column<double>(draw(all_of(size()), {}, "zoo.Scenes.weights"), at::kDouble,
                         [&](const Scene& scene) { return generator_.weight(scene); });

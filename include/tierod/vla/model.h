@@ -25,6 +25,17 @@ enum class Coupling : std::uint8_t {
 /// Return "kv_cache", "features", "same_stream" or "none".
 TIEROD_API const char* coupling_name(Coupling coupling) noexcept;
 
+/// Name a complete cut through a model before it says anything: sites through which all goes that
+/// some inputs of the batch can tell ("image"). What is edited there is edited everywhere.
+struct TIEROD_API InputCut {
+  std::string name;
+  std::vector<std::string> sites;
+  /// Spans of these sites; empty: all tokens.
+  std::vector<std::string> spans{};
+  /// Inputs of the batch that enter by the cut.
+  std::vector<std::string> fields{};
+};
+
 /// Describe a model to whoever tests it.
 struct TIEROD_API ModelDescription {
   std::string name{};
@@ -43,6 +54,9 @@ struct TIEROD_API ModelDescription {
   std::vector<std::string> options{};
   std::string weights_sha256{};
   std::string dtype = "float32";
+  /// Complete cuts before the words; where there are none, an edit of a concept is one of the head
+  /// inputs.
+  std::vector<InputCut> input_cuts{};
 };
 
 /// Drive: turn a batch of scenes into what the model says and would do. The only interface that a

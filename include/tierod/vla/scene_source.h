@@ -9,6 +9,7 @@
 
 #include "tierod/export.h"
 #include "tierod/vla/batch.h"
+#include "tierod/vla/cot.h"
 
 namespace tierod::vla {
 
@@ -45,6 +46,23 @@ struct TIEROD_API Stratification {
   std::string name;
   std::vector<std::string> names;
   at::Tensor of_scene;
+};
+
+/// Say what is claimed of a concept: what counts as present, and what it does to control.
+struct TIEROD_API ConceptClaim {
+  std::string id;
+  std::string definition{};
+  /// The control functional that it should move, by name.
+  std::string functional = "mean_acceleration";
+  /// -1: whoever states it claims to lower the functional; +1: to raise it; 0: nothing is claimed.
+  int sign = 0;
+};
+
+/// Name a nuisance that surely moves a functional: where an edit of it is silent, so is every
+/// other.
+struct TIEROD_API ControlClaim {
+  std::string nuisance;
+  std::string functional;
 };
 
 /// Give the scenes that a model drives through, and what is known of them. Scenes are numbered from
@@ -91,6 +109,13 @@ class TIEROD_API SceneSource {
   virtual std::vector<Lane> lane(const std::vector<std::int64_t>& ids) const;
   /// Return the strata by which results are told apart as well (rarity, salience); none by default.
   virtual std::vector<Stratification> strata() const;
+  /// Return what is claimed of each concept; by default nothing but that it is there.
+  virtual std::vector<ConceptClaim> claims() const;
+  /// Return what surely drives control, for positive controls; none by default.
+  virtual std::vector<ControlClaim> control_claims() const;
+  /// Return the words by which chains of thought name concepts and decisions; by default the ids of
+  /// the concepts, and the decisions brake, stop, slow, keep, accelerate, steer left, steer right.
+  virtual CotVocabulary vocabulary() const;
 };
 
 /// Throw unless `ids` is not empty and lies in [0, size).

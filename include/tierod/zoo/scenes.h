@@ -53,6 +53,11 @@ class TIEROD_API Scenes : public vla::SceneSource {
   std::vector<vla::Lane> lane(const std::vector<std::int64_t>& ids) const override;
   /// Return "rarity" (common, uncommon, rare) and "salience <concept>" (far, near, where present).
   std::vector<vla::Stratification> strata() const override;
+  /// Return what a careful driver does: every concept slows down.
+  std::vector<vla::ConceptClaim> claims() const override;
+  /// Return the bend of the road, which moves the car sideways.
+  std::vector<vla::ControlClaim> control_claims() const override;
+  vla::CotVocabulary vocabulary() const override;
   /// Return the weights f64 [size] that bring an enriched draw back to natural prevalence.
   at::Tensor weights() const;
 
