@@ -1,6 +1,7 @@
 #include "tierod/patch/concept_effect.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <cmath>
@@ -32,8 +33,9 @@ class Measuring {
         groups_(groups),
         functional_(functional),
         options_(options),
-        edit_(options.fixed_step ? fixed_step_edit(directions.places, labels)
-                                 : DirectionEdit::swap(directions.places, others(labels))) {
+        edit_(options.fixed_step
+                  ? fixed_step_edit(directions.places, labels)
+                  : DirectionEdit::swap(directions.places, internal::opposite(labels))) {
     for (const std::vector<DirectionPlace>& places : directions.refits) {
       refits_.push_back(edit_.along(places));
     }
@@ -45,32 +47,32 @@ class Measuring {
 
   ConceptEffect measure() {
     ConceptEffect out{.words = options_.words, .functional = functional_.name()};
-    out.scenes = on_minus_off(run_.effect(run_.edited(edit_, options_.words), functional_));
+    out.scenes = driven(edit_);
     const stats::Influence test =
         stats::balanced_influence(numbers_of(out.scenes), labels_, groups_);
     const bool by_derivative =
         options_.derivative && options_.words == Words::held && run_.can("differentiable");
-    if (by_derivative) refits_by_derivative(out, test.estimate);
-    if (out.refits.empty()) {
-      for (std::size_t k = 0; k < refits_.size(); ++k) out.refits.push_back(rerun(k));
-      out.reruns = refits_.size();
-    }
+    if (by_derivative) refits_by_derivative(out);
+    if (out.refits.empty()) rerun_all(out);
     out.theta = stats::refit_interval(test, out.refits, options_.confidence);
     if (by_derivative && out.reruns < refits_.size()) check(out);
     note_scenes(out);
     out.removal = side(out.scenes, 1);
     out.addition = side(out.scenes, 0);
+    if (!said_.empty()) {
+      WordsEffect& text = out.text.emplace();
+      text.scenes = said_.front();
+      text.refit_scenes = at::stack(at::TensorList(said_).slice(1));
+      std::vector<double> thetas;
+      for (std::size_t k = 1; k < said_.size(); ++k) thetas.push_back(balanced(said_[k]));
+      text.theta = stats::refit_interval(
+          stats::balanced_influence(numbers_of(text.scenes), labels_, groups_), thetas,
+          options_.confidence);
+    }
     return out;
   }
 
  private:
-  static std::vector<std::uint8_t> others(std::span<const std::uint8_t> labels) {
-    std::vector<std::uint8_t> out;
-    out.reserve(labels.size());
-    for (const std::uint8_t label : labels) out.push_back(label == 0 ? 1 : 0);
-    return out;
-  }
-
   // Class positions differ by 1.
   static DirectionEdit fixed_step_edit(const std::vector<DirectionPlace>& places,
                                        std::span<const std::uint8_t> labels) {
@@ -83,16 +85,38 @@ class Measuring {
     return stats::balanced_influence(numbers_of(scenes), labels_, groups_).estimate;
   }
 
-  double rerun(std::size_t k) {
-    return balanced(
-        on_minus_off(run_.effect(run_.edited(refits_[k], options_.words), functional_)));
+  // On - off of each scene along an edit; and of the words that it led to, where they are asked
+  // for.
+  at::Tensor driven(const DirectionEdit& edit) {
+    const vla::Rollout run = run_.edited(edit, options_.words);
+    if (options_.text && options_.words == Words::regenerated) {
+      said_.push_back(on_minus_off(run_.effect(run_.with_words(run), functional_)));
+    }
+    return on_minus_off(run_.effect(run, functional_));
   }
 
-  void refits_by_derivative(ConceptEffect& out, double estimate) {
-    const at::Tensor moves = run_.derivative(edit_, refits_, functional_);
-    for (std::int64_t k = 0; k < moves.size(0); ++k) {
-      out.refits.push_back(estimate + balanced(on_minus_off(moves[k])));
+  void rerun_all(ConceptEffect& out) {
+    std::vector<at::Tensor> scenes;
+    for (const DirectionEdit& edit : refits_) scenes.push_back(driven(edit));
+    keep(out, at::stack(scenes));
+    out.reruns = refits_.size();
+  }
+
+  void keep(ConceptEffect& out, const at::Tensor& refit_scenes) const {
+    out.refit_scenes = refit_scenes;
+    out.refits.clear();
+    for (std::int64_t k = 0; k < refit_scenes.size(0); ++k) {
+      out.refits.push_back(balanced(refit_scenes[k].contiguous()));
     }
+  }
+
+  void refits_by_derivative(ConceptEffect& out) {
+    const at::Tensor moves = run_.derivative(edit_, refits_, functional_);
+    std::vector<at::Tensor> scenes;
+    for (std::int64_t k = 0; k < moves.size(0); ++k) {
+      scenes.push_back(out.scenes + on_minus_off(moves[k]));
+    }
+    keep(out, at::stack(scenes));
   }
 
   // Hold some of what the derivative gave against true runs, spread over the refits.
@@ -101,15 +125,14 @@ class Measuring {
     const double error = out.theta.interval.standard_error;
     for (std::size_t i = 0; i < checked; ++i) {
       const std::size_t k = i * refits_.size() / checked;
-      const double off = std::abs(rerun(k) - out.refits[k]);
+      const double off = std::abs(balanced(driven(refits_[k])) - out.refits[k]);
       out.derivative_error = std::max(out.derivative_error, error > 0 ? off / error : off);
     }
     out.reruns = checked;
     if (out.derivative_error <= options_.tolerance) return;
     out.note = cat("refits by derivative were off by up to ", out.derivative_error,
                    " standard errors: all were run");
-    for (std::size_t k = 0; k < refits_.size(); ++k) out.refits[k] = rerun(k);
-    out.reruns = refits_.size();
+    rerun_all(out);
     out.theta =
         stats::refit_interval(stats::balanced_influence(numbers_of(out.scenes), labels_, groups_),
                               out.refits, options_.confidence);
@@ -144,6 +167,7 @@ class Measuring {
   const ConceptEffectOptions& options_;
   DirectionEdit edit_;
   std::vector<DirectionEdit> refits_;
+  std::vector<at::Tensor> said_;  // text effects of the edit, then of each refit
 };
 
 }  // namespace

@@ -21,6 +21,7 @@ namespace tierod::patch {
 
 using internal::cat;
 using internal::numbers_of;
+using internal::opposite;
 using internal::SceneLabels;
 
 namespace {
@@ -30,13 +31,6 @@ constexpr double kFewDimensions = 20;
 constexpr double kEncoded = 0.7;           // AUROC from which a position is worth reading
 constexpr std::ptrdiff_t kFewScenes = 10;  // of a class, below which nothing is measured
 constexpr auto* kSham = "sham concept";
-
-std::vector<std::uint8_t> opposite(std::span<const std::uint8_t> labels) {
-  std::vector<std::uint8_t> out;
-  out.reserve(labels.size());
-  for (const std::uint8_t label : labels) out.push_back(label == 0 ? 1 : 0);
-  return out;
-}
 
 at::Tensor covariance_of(const at::Tensor& rows) {
   const at::Tensor x = rows.to(at::kDouble);
@@ -95,7 +89,7 @@ class Controlling {
       out.total = concept_effect(
           run_, labels_, groups_,
           fit_directions(*request_.data, request_.concept_name, request_.sites, fewer),
-          request_.functional, {.words = Words::regenerated});
+          request_.functional, {.words = Words::regenerated, .text = request_.text});
     }
     step("fixed controls");
     plain(out);
@@ -222,7 +216,15 @@ class Controlling {
     const double mine = prevalence_of(data_labels_);
     const double read = held_out_auroc(request_.concept_name, data_labels_);
     const std::vector<std::string> known = run_.impl().source.concepts();
-    for (const std::string& name : request_.data->concepts()) {
+    std::vector<std::string> names = request_.data->concepts();
+    std::stable_sort(names.begin(), names.end(), [&](const auto& a, const auto& b) {
+      const auto off = [&](const std::string& name) {
+        return std::abs(prevalence_of(request_.data->labels(name)) - mine);
+      };
+      return off(a) < off(b);
+    });
+    for (const std::string& name : names) {
+      if (out.unrelated.size() >= request_.unrelated) break;
       if (name == request_.concept_name) continue;
       if (std::find(known.begin(), known.end(), name) == known.end()) continue;
       const std::span<const std::uint8_t> fitted = request_.data->labels(name);
@@ -396,7 +398,7 @@ class Controlling {
       false_used += by_direct ? 1 : 0;
       excludes += effect.theta.interval.excludes(0) ? 1 : 0;
       bool by_total = false;
-      if (out.total) {
+      if (out.total && request_.sham_total) {
         sham.total.push_back(total_of_sham(*directions, here, *out.total));
         by_total = used(sham.total.back());
       }

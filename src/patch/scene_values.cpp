@@ -37,6 +37,13 @@ at::Tensor SceneLabels::where_on(const at::Tensor& here, const at::Tensor& there
   return at::where(on_, by_scene(here), by_scene(there)).contiguous();
 }
 
+std::vector<std::uint8_t> opposite(std::span<const std::uint8_t> labels) {
+  std::vector<std::uint8_t> out;
+  out.reserve(labels.size());
+  for (const std::uint8_t label : labels) out.push_back(label == 0 ? 1 : 0);
+  return out;
+}
+
 std::span<const double> numbers_of(const at::Tensor& x) {
   return {x.const_data_ptr<double>(), static_cast<std::size_t>(x.numel())};
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "tierod/patch/paired_run.h"
 
@@ -31,6 +32,9 @@ class SceneLabels {
   std::span<const std::int64_t> groups_;
   at::Tensor on_;  // bool [scenes]
 };
+
+/// Return the other class of each label.
+std::vector<std::uint8_t> opposite(std::span<const std::uint8_t> labels);
 
 /// See f64 numbers of the CPU as a span.
 std::span<const double> numbers_of(const at::Tensor& x);

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,6 +48,15 @@ struct TIEROD_API ConceptEffectOptions {
   /// Largest difference of a checked theta_k, in standard errors of the effect; beyond it all are
   /// run.
   double tolerance = 0.25;
+  /// Measure the text effect of the words that a total run came to as well, refits included.
+  bool text = false;
+};
+
+/// Hold the text effect of the words that edits led to, no activation edited.
+struct TIEROD_API WordsEffect {
+  stats::RefitInterval theta;
+  at::Tensor scenes;        ///< f64 [scenes], on - off of each
+  at::Tensor refit_scenes;  ///< f64 [K, scenes]
 };
 
 /// Hold the effect of a concept on control: what its presence adds.
@@ -58,10 +68,12 @@ struct TIEROD_API ConceptEffect {
   /// Base - edited where the concept is present, and edited - base where it is absent; intervals of
   /// the test scenes alone, along the direction as it is.
   stats::Interval removal, addition;
-  std::vector<double> refits;   ///< theta_k [K]
-  std::size_t reruns = 0;       ///< of them by true runs
-  double derivative_error = 0;  ///< of the checked ones, in standard errors of the effect
-  at::Tensor scenes;            ///< f64 [scenes], on - off of each
+  std::vector<double> refits;       ///< theta_k [K]
+  std::size_t reruns = 0;           ///< of them by true runs
+  double derivative_error = 0;      ///< of the checked ones, in standard errors of the effect
+  at::Tensor scenes;                ///< f64 [scenes], on - off of each
+  at::Tensor refit_scenes;          ///< f64 [K, scenes], the same along each refit
+  std::optional<WordsEffect> text;  ///< where it was asked for
   /// What the reader must know: too few scenes and how many are needed, refits that were run.
   std::string note;
 };

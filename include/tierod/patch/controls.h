@@ -55,7 +55,11 @@ struct TIEROD_API ControlsRequest {
   std::size_t permuted = 20, matched = 20, shams = 40;
   /// Multiples of the SESOI that virtual readers are worth.
   std::vector<double> readers = {1.5, 3};
-  bool total = true;  ///< total effects too; off where time is short
+  bool total = true;       ///< the concept's total effect too
+  bool sham_total = true;  ///< and those of shams; off where time is short
+  bool text = false;       ///< the text effect of the words that the total run came to, with refits
+  /// Other concepts that are run for comparison, those of the nearest prevalence first.
+  std::size_t unrelated = 1000;
   std::uint64_t seed = 0;
   /// Called with (controls done, controls, name); false stops with a StateError.
   Progress progress{};
