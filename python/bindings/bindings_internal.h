@@ -101,6 +101,7 @@ void bind_paired_run(py::module_& m);
 void bind_patch_tools(py::module_& m);
 void bind_experiments(py::module_& m);
 void bind_site_sweep(py::module_& m);
+void bind_audit(py::module_& m);
 void bind_hook(py::module_& m);
 void bind_module_hook(py::module_& m);
 void bind_store(py::module_& m);

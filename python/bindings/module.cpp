@@ -11,8 +11,8 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_store(m);
   tierod::bindings::bind_store_maintenance(m);
   tierod::bindings::bind_evaluation(m);
-  tierod::bindings::bind_vla(m);
   tierod::bindings::bind_cot(m);
+  tierod::bindings::bind_vla(m);
   tierod::bindings::bind_zoo(m);
   tierod::bindings::bind_zoo_model(m);
   tierod::bindings::bind_targets(m);
@@ -21,4 +21,5 @@ PYBIND11_MODULE(_core, m) {
   tierod::bindings::bind_patch_tools(m);
   tierod::bindings::bind_experiments(m);
   tierod::bindings::bind_site_sweep(m);
+  tierod::bindings::bind_audit(m);
 }

@@ -11,6 +11,7 @@ import sys
 
 import click
 
+from tierod import audit_cli as _audit_cli
 from tierod import doctor as _doctor
 from tierod import store_cli as _store_cli
 from tierod import zoo_cli as _zoo_cli
@@ -35,5 +36,7 @@ def doctor(as_json: bool) -> None:
         sys.exit(3)
 
 
+main.add_command(_audit_cli.audit)
+main.add_command(_audit_cli.verify)
 main.add_command(_store_cli.store)
 main.add_command(_zoo_cli.zoo)
