@@ -1,6 +1,7 @@
 #include "tierod/patch/sweep.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -70,6 +71,7 @@ struct RowState {
   at::Tensor embedded;                          // [1, positions, width]
   std::map<std::int64_t, at::Tensor> base;      // what enters a block, [1, positions, width]
   std::vector<at::Tensor> keys, values;         // by block
+  std::vector<internal::SplitBase> parts;       // by block, in place of keys, values and base
   at::Tensor outputs;                           // [1, metric tokens, columns] of the base
   std::vector<std::vector<at::Tensor>> source;  // [sources][layers] [positions, width]
 };
@@ -77,12 +79,19 @@ struct RowState {
 class Runner {
  public:
   Runner(vla::BlockModel& model, const SweepRequest& request, const SweepOptions& options)
-      : model_(model),
-        options_(options),
-        task_(internal::make_task(model, request)),
-        memory_(internal::measure_memory(model, task_)) {
+      : model_(model), options_(options), task_(internal::make_task(model, request)) {
     if (options.recheck < 0) {
       throw InvalidArgument(cat("[", kSweep, "] expected recheck >= 0, got ", options.recheck));
+    }
+    const bool automatic = options.strategy == SweepStrategy::automatic;
+    if (!automatic && options.strategy != SweepStrategy::suffix) task_.parts = nullptr;
+    memory_ = internal::measure_memory(model, task_);
+    // whole blocks ask for less memory
+    if (task_.parts != nullptr && automatic &&
+        internal::rows_that_fit(task_, memory_, SweepStrategy::suffix, task_.positions,
+                                options.memory_limit) == 0) {
+      task_.parts = nullptr;
+      memory_ = internal::measure_memory(model, task_);
     }
     plan_ = internal::make_plan(task_, memory_, options);
   }
@@ -135,14 +144,20 @@ class Runner {
   RowState start(std::int64_t row) {
     RowState state;
     state.embedded = task_.embedded.narrow(0, row, 1);
-    const bool keep = from_the_patch_on(plan_.strategy);
+    const bool keep = from_the_patch_on(plan_.strategy) && task_.parts == nullptr;
+    const at::Tensor positions =
+        at::arange(task_.positions, state.embedded.options().dtype(at::kLong));
     at::Tensor hidden = state.embedded;
     for (std::int64_t j = 0; j < task_.blocks; ++j) {
       if (keep && std::binary_search(task_.layers.begin(), task_.layers.end(), j)) {
         state.base[j] = hidden;
       }
       vla::BlockOutput out = checked_block(j, hidden);
-      if (plan_.strategy == SweepStrategy::suffix) {
+      if (task_.parts != nullptr) {
+        state.parts.push_back(
+            {.hidden = hidden[0],
+             .projected = task_.parts->project(j, hidden[0], positions, vla::Projection::all)});
+      } else if (plan_.strategy == SweepStrategy::suffix) {
         state.keys.push_back(out.key);
         state.values.push_back(out.value);
       }
@@ -254,7 +269,8 @@ class Runner {
         if (std::isnan(value[cell.source][cell.layer][cell.span])) open.cells.push_back(cell);
       }
       if (open.cells.empty()) continue;
-      const at::Tensor found = compute(state, open, plan_.strategy);
+      const at::Tensor found = task_.parts == nullptr ? compute(state, open, plan_.strategy)
+                                                      : compute_by_parts(state, open);
       const auto* number = found.const_data_ptr<double>();
       for (const SweepCell& cell : open.cells) {
         if (!std::isfinite(*number)) {
@@ -318,13 +334,62 @@ class Runner {
         x.narrow(0, 0, entered).copy_(out);
       }
     }
-    const std::int64_t read = std::min(tokens, task_.metric.tokens);
+    return read_metric(state, x);
+  }
+
+  // The metric of the last positions x [rows, tokens, width].
+  at::Tensor read_metric(const RowState& state, const at::Tensor& x) {
+    const std::int64_t rows = x.size(0), read = x.size(1);
     at::Tensor outputs = finish_for(model_, task_.metric, x);
     if (read < task_.metric.tokens) {  // the metric reads positions before the patch: the base's
       const at::Tensor before = state.outputs.narrow(1, 0, task_.metric.tokens - read);
       outputs = at::cat({before.expand({rows, -1, -1}), outputs}, 1);
     }
     return metric_values(task_.metric, outputs).contiguous();
+  }
+
+  // As `suffix`, with blocks that come apart: see Note [Packed tokens].
+  at::Tensor compute_by_parts(const RowState& state, const SweepUnit& unit) {
+    const std::int64_t all = task_.positions, rows = length(unit.cells.size());
+    const std::int64_t last = task_.blocks - 1, width = state.embedded.size(2);
+    const auto on_device = [&](const std::vector<std::int64_t>& numbers) {
+      return internal::index_of(numbers).to(state.embedded.device());
+    };
+    at::Tensor x;  // the tokens of entered rows, from each row's patch on
+    for (std::int64_t j = layer_of(unit.cells.front()); j <= last; ++j) {
+      const std::int64_t read = std::min(all - unit.begin, task_.metric.tokens);
+      const std::int64_t begin = j < last ? unit.begin : all - read;
+      std::vector<at::Tensor> fresh;
+      if (x.defined()) fresh.push_back(std::move(x));
+      std::vector<std::int64_t> place, leaving, positions;
+      std::int64_t entered = 0, number = all;
+      for (const SweepCell& cell : unit.cells) {
+        if (layer_of(cell) > j) break;
+        const Span& span = span_of(cell);
+        const bool enters = layer_of(cell) == j;
+        const std::int64_t end = enters ? span.end : all;  // of its fresh tokens
+        for (std::int64_t t = 0; t < all; ++t) {
+          const bool is_fresh = span.begin <= t && t < end;
+          place.push_back(is_fresh ? number++ : t);
+          if (is_fresh) positions.push_back(t);
+          if (t >= (j < last ? span.begin : begin)) leaving.push_back(entered * all + t);
+        }
+        ++entered;
+        if (!enters) continue;
+        const auto source = static_cast<std::size_t>(cell.source);
+        const auto layer = static_cast<std::size_t>(cell.layer);
+        fresh.push_back(state.source[source][layer].slice(0, span.begin, span.end));
+      }
+      const internal::SplitCall call{.fresh = fresh.size() == 1 ? fresh[0] : at::cat(fresh),
+                                     .positions = on_device(positions),
+                                     .place = on_device(place).view({entered, all}),
+                                     .leaving = on_device(leaving),
+                                     .begin = begin,
+                                     .last = j == last};
+      fresh.clear();
+      x = call.leave(*task_.parts, j, state.parts[static_cast<std::size_t>(j)]);
+    }
+    return read_metric(state, x.view({rows, x.size(0) / rows, width}));
   }
 
   // Compute some cells of the row again as whole forwards.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tierod/patch/sweep.h"
+#include "tierod/vla/split_block_model.h"
 
 namespace tierod::internal {
 
@@ -23,6 +24,7 @@ struct SweepTask {
   std::int64_t rows = 0, blocks = 0, positions = 0;
   at::Tensor embedded;                      // [rows, positions, width], of the base
   std::vector<at::Tensor> source_embedded;  // the same; undefined where residuals were given
+  vla::SplitBlockModel* parts = nullptr;    // the model, if its blocks are run by their parts
   std::int64_t cells() const;               // of one row
 };
 
@@ -44,7 +46,33 @@ struct SweepMemory {
   std::int64_t key_value = 0;  // the same of keys and values
   std::int64_t block_fixed = 0, block_row = 0;
   std::int64_t finish_fixed = 0, finish_row = 0;
+  // Of blocks run by their parts: what a row needs however few of its positions are computed, and
+  // the same three of the last block, which returns what the metric reads alone.
+  std::int64_t block_dense_row = 0;
+  std::int64_t last_fixed = 0, last_row = 0, last_dense_row = 0;
 };
+
+/// Hold what the base run has in one block: [positions, width], and its projections.
+struct SplitBase {
+  at::Tensor hidden;
+  vla::Projected projected;
+};
+
+/// Run a block by its parts on tokens of rows that begin at different positions. See Note [Packed
+/// tokens].
+struct SplitCall {
+  at::Tensor fresh;      // [fresh tokens, width]: what enters and is not the base run's
+  at::Tensor positions;  // int64 [fresh tokens]
+  at::Tensor place;      // int64 [rows, positions]: a token's place among base and fresh ones
+  at::Tensor leaving;    // int64: row x positions + position of the tokens that leave the block
+  std::int64_t begin;    // no token before it leaves
+  bool last;             // all from `begin` on leave, few: queries of these alone are projected
+  /// Return the residual stream of the leaving tokens.
+  at::Tensor leave(vla::SplitBlockModel& model, std::int64_t index, const SplitBase& base) const;
+};
+
+/// Measure what blocks allocate that are run by their parts.
+void measure_parts(SweepMemory& memory, const SweepTask& task);
 
 /// Return the bytes that a strategy holds while its units run: base and sources of one row.
 std::int64_t held_bytes(const SweepTask& task, const SweepMemory& memory,

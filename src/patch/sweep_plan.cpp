@@ -38,13 +38,25 @@ std::int64_t work(const SweepTask& task, SweepStrategy strategy) {
 // computed positions as well: the ones before come from the base and ask nothing.
 double row_bytes(const SweepTask& task, const SweepMemory& memory, std::int64_t tokens) {
   const double share = static_cast<double>(tokens) / static_cast<double>(task.positions);
-  const double block = share * static_cast<double>(memory.block_row);
+  const double block =
+      share * static_cast<double>(memory.block_row) + static_cast<double>(memory.block_dense_row);
   return share * static_cast<double>(memory.hidden) +
          std::max(block, static_cast<double>(memory.finish_row));
 }
 
+// The same in the last block of those that are run by their parts, with so many fresh tokens.
+double last_row_bytes(const SweepTask& task, const SweepMemory& memory, std::int64_t tokens) {
+  const double share = static_cast<double>(tokens) / static_cast<double>(task.positions);
+  return share * static_cast<double>(memory.hidden + memory.last_row) +
+         static_cast<double>(memory.last_dense_row);
+}
+
+double largest_row_bytes(const SweepTask& task, const SweepMemory& memory, std::int64_t tokens) {
+  return std::max(row_bytes(task, memory, tokens), last_row_bytes(task, memory, tokens));
+}
+
 std::int64_t fixed_bytes(const SweepMemory& memory) {
-  return std::max(memory.block_fixed, memory.finish_fixed);
+  return std::max({memory.block_fixed, memory.finish_fixed, memory.last_fixed});
 }
 
 // From which position on the cells are computed that patch from a given one on. A first position
@@ -53,7 +65,10 @@ std::int64_t fixed_bytes(const SweepMemory& memory) {
 std::map<std::int64_t, std::int64_t> shared_begins(const SweepTask& task,
                                                    const patch::SweepOptions& options) {
   const auto width = static_cast<double>(task.embedded.size(2));
-  const double call = std::isnan(options.call_cost) ? 250000 / (width * width) : options.call_cost;
+  const double call =
+      std::isnan(options.call_cost) ? 10 + 100000 / (width * width) : options.call_cost;
+  // by parts, positions computed in vain pass attention alone
+  const double vain_cost = task.parts != nullptr ? 0.25 : 1;
   double depth = 0;  // blocks that the cells of one span and source pass
   for (const std::int64_t layer : task.layers) depth += static_cast<double>(task.blocks - layer);
   const auto calls = static_cast<double>(task.blocks - task.layers.front());
@@ -63,7 +78,7 @@ std::map<std::int64_t, std::int64_t> shared_begins(const SweepTask& task,
   std::int64_t first = 0;
   for (const auto& [begin, spans] : spans_at) {
     const auto cells = static_cast<double>(spans * length(task.sources.size()));
-    const double in_vain = static_cast<double>(begin - first) * depth * cells;
+    const double in_vain = static_cast<double>(begin - first) * depth * cells * vain_cost;
     if (shared.empty() || in_vain > call * calls) first = begin;
     shared[begin] = first;
   }
@@ -76,7 +91,10 @@ std::int64_t held_bytes(const SweepTask& task, const SweepMemory& memory, SweepS
   std::int64_t runs = 0;
   for (const patch::PatchSource& source : task.sources) runs += source.residuals.defined() ? 0 : 1;
   std::int64_t held = runs * length(task.layers.size()) * memory.kept;
-  if (from_the_patch_on(strategy)) held += length(task.layers.size()) * memory.kept;
+  if (from_the_patch_on(strategy)) {
+    // by parts, also what enters blocks that nobody patches
+    held += (task.parts != nullptr ? task.blocks : length(task.layers.size())) * memory.kept;
+  }
   if (strategy == SweepStrategy::suffix) held += task.blocks * memory.key_value;
   return held;
 }
@@ -86,22 +104,6 @@ SweepMemory measure_memory(vla::BlockModel& model, const SweepTask& task) {
   const at::Tensor one = task.embedded.narrow(0, 0, 1).contiguous();
   const at::Tensor two = one.expand({2, one.size(1), one.size(2)}).contiguous();
   memory.hidden = bytes(one);
-  const auto block_peak = [&](const at::Tensor& hidden) {
-    MemoryMeter meter;
-    const vla::BlockOutput out = model.block(0, {.hidden = hidden});
-    return meter.peak();
-  };
-  const auto kept = [&](bool key_value) {
-    MemoryMeter meter;
-    vla::BlockOutput out = model.block(0, {.hidden = one});
-    if (key_value) {
-      out.hidden.reset();
-    } else {
-      out.key.reset();
-      out.value.reset();
-    }
-    return meter.current();
-  };
   const auto finish_peak = [&](const at::Tensor& hidden) {
     const at::Tensor last =
         hidden.narrow(1, task.positions - task.metric.tokens, task.metric.tokens).contiguous();
@@ -109,15 +111,29 @@ SweepMemory measure_memory(vla::BlockModel& model, const SweepTask& task) {
     const at::Tensor values = metric_values(task.metric, finish_for(model, task.metric, last));
     return meter.peak();
   };
-  block_peak(one);  // the first call may set up what stays
-  memory.kept = std::max(memory.hidden, kept(false));
-  memory.key_value = kept(true);
-  const std::int64_t block_one = block_peak(one), block_two = block_peak(two);
   const std::int64_t finish_one = finish_peak(one), finish_two = finish_peak(two);
-  memory.block_row = std::max<std::int64_t>(block_two - block_one, 0);
-  memory.block_fixed = std::max<std::int64_t>(block_one - memory.block_row, 0);
   memory.finish_row = std::max<std::int64_t>(finish_two - finish_one, 0);
   memory.finish_fixed = std::max<std::int64_t>(finish_one - memory.finish_row, 0);
+  // the first call may set up what stays
+  model.block(0, {.hidden = one.narrow(1, 0, 1).contiguous()});
+  if (task.parts != nullptr) {
+    measure_parts(memory, task);
+    return memory;
+  }
+  const auto block_peak = [&](const at::Tensor& hidden, bool keep) {
+    MemoryMeter meter;
+    vla::BlockOutput out = model.block(0, {.hidden = hidden});
+    if (keep) {
+      const std::int64_t all = meter.current();
+      out.hidden.reset();
+      memory.key_value = meter.current();
+      memory.kept = std::max(memory.hidden, all - memory.key_value);
+    }
+    return meter.peak();
+  };
+  const std::int64_t block_one = block_peak(one, true), block_two = block_peak(two, false);
+  memory.block_row = std::max<std::int64_t>(block_two - block_one, 0);
+  memory.block_fixed = std::max<std::int64_t>(block_one - memory.block_row, 0);
   return memory;
 }
 
@@ -125,7 +141,8 @@ std::int64_t rows_that_fit(const SweepTask& task, const SweepMemory& memory, Swe
                            std::int64_t tokens, std::int64_t limit) {
   const std::int64_t left = limit - held_bytes(task, memory, strategy) - fixed_bytes(memory);
   if (left <= 0) return 0;
-  return static_cast<std::int64_t>(static_cast<double>(left) / row_bytes(task, memory, tokens));
+  return static_cast<std::int64_t>(static_cast<double>(left) /
+                                   largest_row_bytes(task, memory, tokens));
 }
 
 std::vector<SweepUnit> make_units(const SweepTask& task, const SweepMemory& memory,
@@ -198,9 +215,9 @@ SweepPlan make_plan(const SweepTask& task, const SweepMemory& memory,
   const SweepStrategy tried =
       plan.strategy == SweepStrategy::automatic ? SweepStrategy::naive : plan.strategy;
   if (!fits(tried)) {
-    const std::int64_t need = held_bytes(task, memory, tried) + fixed_bytes(memory) +
-                              static_cast<std::int64_t>(row_bytes(task, memory, task.positions)) +
-                              1;
+    const std::int64_t need =
+        held_bytes(task, memory, tried) + fixed_bytes(memory) +
+        static_cast<std::int64_t>(largest_row_bytes(task, memory, task.positions)) + 1;
     throw InvalidArgument(cat("[", kSweep, "] expected memory_limit of at least ", need,
                               " bytes, which one row of ", task.positions, " positions needs with ",
                               strategy_name(tried), ", got ", options.memory_limit,
@@ -216,12 +233,19 @@ SweepPlan make_plan(const SweepTask& task, const SweepMemory& memory,
                                    ? task.layers[static_cast<std::size_t>(unit.cells.front().layer)]
                                    : 0;
     plan.block_calls += (task.blocks - first) * task.rows;
+    double inner = 0,
+           last = 0;  // bytes of the rows at once in the block before the last, and there
     for (const SweepCell& cell : unit.cells) {
       const std::int64_t enters =
           from_the_patch_on(plan.strategy) ? task.layers[static_cast<std::size_t>(cell.layer)] : 0;
-      plan.block_tokens += (task.blocks - enters) * tokens * task.rows;
+      const Span& span = task.spans[static_cast<std::size_t>(cell.span)];
+      const bool parts = task.parts != nullptr, late = parts && enters == task.blocks - 1;
+      const std::int64_t own = parts ? task.positions - span.begin : tokens;
+      plan.block_tokens += (task.blocks - enters) * own * task.rows;
+      if (!late) inner += row_bytes(task, memory, own);
+      if (parts) last += last_row_bytes(task, memory, late ? span.end - span.begin : own);
     }
-    peak = std::max(peak, static_cast<double>(rows) * row_bytes(task, memory, tokens));
+    peak = std::max({peak, inner, last});
   }
   plan.predicted_peak = held_bytes(task, memory, plan.strategy) + fixed_bytes(memory) +
                         static_cast<std::int64_t>(peak);

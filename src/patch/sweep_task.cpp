@@ -149,7 +149,8 @@ SweepTask make_task(vla::BlockModel& model, const SweepRequest& request) {
                  .blocks = model.blocks(),
                  .positions = 0,
                  .embedded = {},
-                 .source_embedded = {}};
+                 .source_embedded = {},
+                 .parts = dynamic_cast<vla::SplitBlockModel*>(&model)};
   if (task.rows < 1) throw InvalidArgument(cat("[", kSweep, "] expected at least one row of base"));
   if (task.sources.empty()) {
     throw InvalidArgument(cat("[", kSweep, "] expected at least one source to patch from"));

@@ -8,13 +8,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -28,15 +25,18 @@
 
 #include "bench_worker.h"
 #include "tierod/patch/sweep.h"
+#include "tierod/vla/split_block_model.h"
 
 namespace {
 
 using at::Tensor;
 using bench::Contender;
 using tierod::patch::SweepStrategy;
+using tierod::vla::Projected;
+using tierod::vla::Projection;
 
 // The last axis of the hidden layer of so many tokens stays in the cache.
-constexpr std::int64_t kChunk = 512;
+constexpr std::int64_t kChunk = 1024;
 
 struct Affine {
   Tensor w, b;
@@ -55,12 +55,12 @@ struct Block {
 
 /// x/2 (1 + tanh u) is x sigmoid(2u), u = sqrt(2/pi) (x + .044715 x^3).
 Tensor gelu_tanh(Tensor x) {
-  if (x.numel() < 1 << 15 || x.scalar_type() != at::kFloat) return at::gelu_(x, "tanh");
+  if (x.numel() < 1 << 12 || x.scalar_type() != at::kFloat) return at::gelu_(x, "tanh");
   constexpr double kTwice = 1.5957691216057308;  // 2 sqrt(2/pi)
   return x.mul_(x.square().mul_(kTwice * .044715).add_(kTwice).mul_(x).sigmoid_());
 }
 
-class Gpt2Blocks final : public tierod::vla::BlockModel {
+class Gpt2Blocks final : public tierod::vla::SplitBlockModel {
  public:
   Gpt2Blocks(const bench::Weights& weights, at::ScalarType dtype) : sizes_(weights.sizes) {
     const auto get = [&](const std::string& name) { return weights.at(name).to(dtype); };
@@ -98,48 +98,27 @@ class Gpt2Blocks final : public tierod::vla::BlockModel {
     return at::add(at::embedding(wte_, ids), wpe_.narrow(0, 0, ids.size(1)));
   }
 
-  tierod::vla::BlockOutput block(std::int64_t index,
-                                 const tierod::vla::BlockInput& input) override {
+  Projected project(std::int64_t index, const Tensor& hidden, const Tensor& /*positions*/,
+                    Projection what) override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
-    const std::int64_t rows = input.hidden.size(0), tokens = input.hidden.size(1);
-    const std::int64_t d = sizes_.width;
-    const Tensor x = input.hidden.reshape({rows * tokens, d});
-    const Tensor y = block.ln1(x);
-    const std::int64_t kept = input.outputs < 0 ? tokens : input.outputs;
-    Tensor q, key, value, stream = x;
-    if (kept == tokens) {
-      const Tensor qkv = block.qkv(y);
-      q = part(qkv, rows, tokens, 0);
-      key = part(qkv, rows, tokens, 1);
-      value = part(qkv, rows, tokens, 2);
-    } else {
+    const Tensor y = block.ln1(hidden);
+    if (what == Projection::query) return {.query = heads(block.query(y), 0)};
+    if (what == Projection::key_value) {
       const Tensor kv = block.key_value(y);
-      key = part(kv, rows, tokens, 0);
-      value = part(kv, rows, tokens, 1);
-      const auto last = [&](const Tensor& all) {
-        return all.view({rows, tokens, d}).narrow(1, tokens - kept, kept).reshape({rows * kept, d});
-      };
-      q = part(block.query(last(y)), rows, kept, 0);
-      stream = last(x);
+      return {.query = {}, .key = heads(kv, 0), .value = heads(kv, 1)};
     }
-    Tensor keys = key, values = value;
-    if (input.begin > 0) {
-      keys = at::cat({input.past_key.expand({rows, -1, -1, -1}), key}, 2);
-      values = at::cat({input.past_value.expand({rows, -1, -1, -1}), value}, 2);
-    }
-    const bool square = kept == tokens && input.begin == 0;
-    std::optional<Tensor> mask;
-    if (!square && kept > 1) {
-      const std::int64_t end = input.begin + tokens;
-      mask = at::arange(end).le(at::arange(end - kept, end).unsqueeze(1));
-    }
-    const Tensor z = at::scaled_dot_product_attention(q, keys, values, mask, 0.0, square);
-    Tensor mid = block.proj(z.transpose(1, 2).reshape({rows * kept, d})).add_(stream);
+    const Tensor qkv = block.qkv(y);
+    return {.query = heads(qkv, 0), .key = heads(qkv, 1), .value = heads(qkv, 2)};
+  }
+
+  Tensor combine(std::int64_t index, const Tensor& hidden, const Tensor& mixed) override {
+    const Block& block = blocks_[static_cast<std::size_t>(index)];
+    Tensor mid = block.proj(mixed).add_(hidden);
     for (std::int64_t at = 0; at < mid.size(0); at += kChunk) {
       const Tensor some = mid.narrow(0, at, std::min(kChunk, mid.size(0) - at));
       some.add_(block.out(gelu_tanh(block.fc(block.ln2(some)))));
     }
-    return {.hidden = mid.view({rows, kept, d}), .key = key, .value = value};
+    return mid;
   }
 
   Tensor finish(const Tensor& hidden) override { return at::matmul(final_(hidden), head_); }
@@ -148,11 +127,10 @@ class Gpt2Blocks final : public tierod::vla::BlockModel {
   }
 
  private:
-  // [rows * tokens, n * width] -> part `index` of them as [rows, heads, tokens, head width]
-  Tensor part(const Tensor& all, std::int64_t rows, std::int64_t tokens, std::int64_t index) const {
-    const std::int64_t d = sizes_.width / sizes_.heads, row = all.size(1);
-    return all.as_strided({rows, sizes_.heads, tokens, d}, {tokens * row, d, row, 1},
-                          index * sizes_.width);
+  // [tokens, n * width] -> part `index` of them as [tokens, heads, head width]
+  Tensor heads(const Tensor& all, std::int64_t index) const {
+    const std::int64_t d = sizes_.width;
+    return all.narrow(1, index * d, d).unflatten(1, {sizes_.heads, d / sizes_.heads});
   }
 
   bench::Sizes sizes_;
@@ -183,7 +161,10 @@ class Bench {
       tierod::patch::SweepRequest request{.base = row(0),
                                           .sources = {{.name = "source", .batch = row(1)}},
                                           .metric = tierod::patch::logit_difference(3, 7)};
-      return tierod::patch::sweep(*model, request, {.strategy = strategy, .recheck = 0})
+      return tierod::patch::sweep(*model, request,
+                                  {.strategy = strategy,
+                                   .recheck = 0,
+                                   .call_cost = getenv("CC") ? atof(getenv("CC")) : std::nan("")})
           .values[0][0];
     };
     return contenders_[key] = {.run = [sweep] { sweep(); }, .value = sweep};

@@ -70,7 +70,7 @@ struct TIEROD_API SweepOptions {
   std::uint64_t seed = 0;
   /// What one call of a block costs beside its arithmetic, in positions: neighbouring positions
   /// share calls, and some compute a few positions more than they need, where that is cheaper. NaN:
-  /// 250 000 / width^2, which is a tenth of a millisecond.
+  /// 10, for reading the weights once more, and 100 000 / width^2 for the call itself.
   double call_cost = std::numeric_limits<double>::quiet_NaN();
   /// Cells are kept here while the sweep runs, and a sweep of the same question goes on from them;
   /// empty: nowhere.
