@@ -54,9 +54,13 @@ def audit(
         name = model or about.get("name") or "zoo:faithful_vision"
         drawn = about.get("seed", 0) if seed is None else seed
         opened = open_model(name, scenes=scenes or about.get("scenes", SCENES), seed=drawn)
-        asked = [c.strip() for c in concepts.split(",")] if concepts else None
-        if asked is None and quick and "concepts" not in fields:
-            asked = opened.concepts[:3]
+        written = {one["id"]: one for one in fields.pop("concepts", [])}
+        asked: list[Any] | None = list(written.values()) or None
+        if concepts:
+            ids = [c.strip() for c in concepts.split(",")]
+            asked = [written.get(name, name) for name in ids]
+        elif asked is None and quick:
+            asked = list(opened.concepts[:3])
         if seed is not None:
             fields["seed"] = seed
         protocol = audits.protocol_of(

@@ -62,9 +62,7 @@ def read_config(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     concepts = content.get("concepts", {})
     if concepts:
         # the C++ side knows the keys of a concept, and says so
-        protocol["concepts"] = [
-            {"id": name, "functional": "", **fields} for name, fields in concepts.items()
-        ]
+        protocol["concepts"] = [{"id": name, **fields} for name, fields in concepts.items()]
     return content.get("model", {}), protocol
 
 

@@ -41,24 +41,28 @@ def verdict_text(concept: dict[str, Any]) -> str:
 def protocol_of(
     model: vla.Model,
     scenes: vla.SceneSource,
+    /,
     *,
-    concepts: Sequence[str] | None = None,
+    concepts: Sequence[str | dict[str, Any]] | None = None,
     quick: bool = False,
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the complete protocol: `fields` as given, everything else from model and scenes.
 
     Args:
-        concepts: ids of the concepts to ask about, by their own claims; all of the scenes' by default.
+        concepts: to ask about, by their ids alone or with definition, functional, claimed_sign and sesoi; all
+            of the scenes' by default.
         quick: fewer controls by the same rules.
-        fields: of the protocol; `concepts` there may also be a list of dictionaries.
+        fields: of the protocol (`docs/audit.md`).
 
     Raises:
         InvalidArgument: on what is unknown, or a SESOI that has no default.
     """
     if concepts is not None:
-        known = {c["id"]: c for c in fields.get("concepts", [])}
-        fields["concepts"] = [known.get(name, {"id": name, "functional": ""}) for name in concepts]
+        fields["concepts"] = [
+            {"id": one, "functional": ""} if isinstance(one, str) else {"functional": "", **one}
+            for one in concepts
+        ]
     return dict(json.loads(audit_protocol(json.dumps(fields), model, scenes, quick)))
 
 
