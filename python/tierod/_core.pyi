@@ -19,6 +19,7 @@ __all__: list[str] = [
     "ActivationWriter",
     "Agent",
     "Alternative",
+    "AuditOutcome",
     "Batch",
     "BatchField",
     "BatchSpec",
@@ -38,11 +39,13 @@ __all__: list[str] = [
     "ClusterDesign",
     "Completeness",
     "ConceptAgreement",
+    "ConceptClaim",
     "ConceptControls",
     "ConceptDirections",
     "ConceptEffect",
     "ConceptSummary",
     "Conclusion",
+    "ControlClaim",
     "ControlFunctional",
     "CotMention",
     "CotParser",
@@ -51,11 +54,13 @@ __all__: list[str] = [
     "Coupling",
     "CrossMoments",
     "CrossValidation",
+    "Decision",
     "Direction",
     "DirectionEdit",
     "DoseResponse",
     "DrivingModel",
     "EditRows",
+    "EffectGate",
     "Equivalence",
     "Eraser",
     "ErasureCheck",
@@ -68,12 +73,15 @@ __all__: list[str] = [
     "FitReport",
     "FoldMoments",
     "FoldStatistics",
+    "GateResults",
     "GrammarParser",
     "GroupPermutation",
     "GroupPlan",
     "GuardReport",
     "HookAborted",
     "Influence",
+    "InputCut",
+    "InteractionGate",
     "Interchange",
     "Interval",
     "Intervention",
@@ -131,10 +139,12 @@ __all__: list[str] = [
     "Precision",
     "ProbeDataset",
     "ProcessSession",
+    "ProxyGate",
     "RankingMeasure",
     "RankingMethod",
     "RankingOptions",
     "ReaderControl",
+    "RecordDifference",
     "RecoverReport",
     "RefitInterval",
     "ResampledWords",
@@ -165,10 +175,12 @@ __all__: list[str] = [
     "StagedModel",
     "StandardisedFitter",
     "StateError",
+    "Status",
     "StorePlan",
     "StoreSink",
     "StoreStat",
     "Stratification",
+    "StratumGate",
     "StreamSpec",
     "Suspend",
     "SweepPlan",
@@ -191,6 +203,10 @@ __all__: list[str] = [
     "Words",
     "WritePattern",
     "WriterStats",
+    "audit_plan",
+    "audit_protocol",
+    "audit_protocol_sha256",
+    "audit_run",
     "auprc",
     "auroc",
     "auroc_influence",
@@ -212,12 +228,14 @@ __all__: list[str] = [
     "cluster_tost",
     "common_scale",
     "concatenate_rollouts",
+    "conclude_record",
     "control_labels",
     "control_targets",
     "cot_cut",
     "cot_vocabulary",
     "cross_validate",
     "cross_validate_moments",
+    "decide",
     "decode_cot",
     "default_layout",
     "delete_group_refits",
@@ -302,6 +320,7 @@ __all__: list[str] = [
     "unicycle_inverse",
     "unicycle_speed",
     "verify_erasure",
+    "verify_record",
     "verify_store",
     "version",
     "zoo_concepts",
@@ -2641,6 +2660,137 @@ class MlpFitter(RowFitter):
         Fit on rows [n, d] with labels [n] and groups [n].
         """
 
+class CotVocabulary:
+    """
+    What a chain of thought can speak of: id -> phrases.
+    """
+    def __init__(
+        self,
+        concepts: dict[str, typing.Any],
+        decisions: dict[str, typing.Any] = {},
+        sides: dict[str, typing.Any] = {},
+        distances: dict[str, typing.Any] = {},
+    ) -> None: ...
+    @property
+    def concepts(self) -> dict[str, typing.Any]: ...
+    @property
+    def decisions(self) -> dict[str, typing.Any]: ...
+    @property
+    def distances(self) -> dict[str, typing.Any]: ...
+    @property
+    def sides(self) -> dict[str, typing.Any]: ...
+
+class CotMention:
+    """
+    One reason of a chain of thought.
+    """
+    def __init__(
+        self,
+        concept_id: str,
+        negated: bool = False,
+        side: str = "",
+        distance: str = "",
+        begin: typing.SupportsInt | typing.SupportsIndex = 0,
+        end: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def begin(self) -> int: ...
+    @property
+    def concept_id(self) -> str: ...
+    @property
+    def distance(self) -> str: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def negated(self) -> bool: ...
+    @property
+    def side(self) -> str: ...
+
+class ParsedCot:
+    """
+    What a parser read: reasons and decision.
+    """
+    def __init__(
+        self,
+        mentions: collections.abc.Sequence[CotMention] = [],
+        decision: str | None = None,
+        decision_begin: typing.SupportsInt | typing.SupportsIndex = 0,
+        decision_end: typing.SupportsInt | typing.SupportsIndex = 0,
+        problem: str = "",
+    ) -> None: ...
+    def states(self, concept_id: str) -> bool:
+        """
+        Tell whether the concept is said to be present.
+        """
+    @property
+    def decision(self) -> str | None: ...
+    @property
+    def decision_begin(self) -> int: ...
+    @property
+    def decision_end(self) -> int: ...
+    @property
+    def mentions(self) -> list[CotMention]: ...
+    @property
+    def problem(self) -> str: ...
+    @property
+    def understood(self) -> bool: ...
+
+class CotParser:
+    """
+    Reads reasons and decision out of chains of thought; subclass it.
+    """
+    def __init__(self) -> None: ...
+    def parse(self, texts: collections.abc.Sequence[str]) -> list[ParsedCot]: ...
+
+class GrammarParser(CotParser):
+    """
+    Reads sentences that follow a grammar, and refuses all others.
+    """
+    def __init__(self, vocabulary: CotVocabulary) -> None: ...
+
+class LexiconParser(CotParser):
+    """
+    Looks phrases up anywhere in a text, with negation.
+    """
+    def __init__(self, vocabulary: CotVocabulary) -> None: ...
+
+class ConceptAgreement:
+    """
+    How two parsers judge one concept.
+    """
+    @property
+    def both(self) -> int: ...
+    @property
+    def concept_id(self) -> str: ...
+    @property
+    def first_only(self) -> int: ...
+    @property
+    def neither(self) -> int: ...
+    @property
+    def second_only(self) -> int: ...
+
+class ParserAgreement:
+    """
+    How far two parsers agree.
+    """
+    def concept_share(self) -> float: ...
+    def decision_share(self) -> float: ...
+    @property
+    def concepts(self) -> list[ConceptAgreement]: ...
+    @property
+    def differing(self) -> list[int]: ...
+    @property
+    def same_decision(self) -> int: ...
+    @property
+    def texts(self) -> int: ...
+    @property
+    def understood_by_both(self) -> int: ...
+    @property
+    def understood_by_first(self) -> int: ...
+    @property
+    def understood_by_second(self) -> int: ...
+
 class Batch:
     """
     The inputs of several scenes, by name, and the scenes' ids.
@@ -2933,6 +3083,39 @@ class Stratification:
     @property
     def of_scene(self) -> torch.Tensor: ...
 
+class ConceptClaim:
+    """
+    What is claimed of a concept: what counts as present, and what it does to control.
+    """
+    def __init__(
+        self,
+        id: str,
+        definition: str = "",
+        functional: str = "mean_acceleration",
+        sign: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> None: ...
+    @property
+    def definition(self) -> str: ...
+    @property
+    def functional(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def sign(self) -> int:
+        """
+        -1: it is claimed to lower the functional, +1: to raise it, 0: nothing.
+        """
+
+class ControlClaim:
+    """
+    A nuisance that surely moves a functional.
+    """
+    def __init__(self, nuisance: str, functional: str) -> None: ...
+    @property
+    def functional(self) -> str: ...
+    @property
+    def nuisance(self) -> str: ...
+
 class SceneSource:
     """
     Gives the scenes that a model drives through; subclass it.
@@ -2950,7 +3133,15 @@ class SceneSource:
         """
         Return the inputs of the scenes ids.
         """
+    def claims(self) -> list[ConceptClaim]:
+        """
+        Return what is claimed of each concept.
+        """
     def concepts(self) -> list[str]: ...
+    def control_claims(self) -> list[ControlClaim]:
+        """
+        Return what surely drives control, for positive controls.
+        """
     def framings(self) -> list[str]: ...
     def group(
         self, level: str, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
@@ -2980,6 +3171,10 @@ class SceneSource:
     ) -> Batch | None:
         """
         Return the inputs with the concept toggled, or None where there are no twins.
+        """
+    def vocabulary(self) -> CotVocabulary:
+        """
+        Return the words by which chains of thought name concepts and decisions.
         """
 
 class Coupling:
@@ -3017,6 +3212,26 @@ class Coupling:
     @property
     def value(self) -> int: ...
 
+class InputCut:
+    """
+    A complete cut through a model before it says anything: sites through which all goes that some inputs tell.
+    """
+    def __init__(
+        self,
+        name: str,
+        sites: collections.abc.Sequence[str],
+        spans: collections.abc.Sequence[str] = [],
+        fields: collections.abc.Sequence[str] = [],
+    ) -> None: ...
+    @property
+    def fields(self) -> list[str]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def sites(self) -> list[str]: ...
+    @property
+    def spans(self) -> list[str]: ...
+
 class ModelDescription:
     """
     What a model says of itself.
@@ -3035,6 +3250,7 @@ class ModelDescription:
         options: collections.abc.Sequence[str] = [],
         weights_sha256: str = "",
         dtype: str = "float32",
+        input_cuts: collections.abc.Sequence[InputCut] = [],
     ) -> None: ...
     @property
     def coupling(self) -> Coupling: ...
@@ -3044,6 +3260,8 @@ class ModelDescription:
     def dtype(self) -> str: ...
     @property
     def head_inputs(self) -> list[str]: ...
+    @property
+    def input_cuts(self) -> list[InputCut]: ...
     @property
     def name(self) -> str: ...
     @property
@@ -3187,137 +3405,6 @@ class ControlFunctional:
     def sesoi(self) -> float | None: ...
     @property
     def unit(self) -> str: ...
-
-class CotVocabulary:
-    """
-    What a chain of thought can speak of: id -> phrases.
-    """
-    def __init__(
-        self,
-        concepts: dict[str, typing.Any],
-        decisions: dict[str, typing.Any] = {},
-        sides: dict[str, typing.Any] = {},
-        distances: dict[str, typing.Any] = {},
-    ) -> None: ...
-    @property
-    def concepts(self) -> dict[str, typing.Any]: ...
-    @property
-    def decisions(self) -> dict[str, typing.Any]: ...
-    @property
-    def distances(self) -> dict[str, typing.Any]: ...
-    @property
-    def sides(self) -> dict[str, typing.Any]: ...
-
-class CotMention:
-    """
-    One reason of a chain of thought.
-    """
-    def __init__(
-        self,
-        concept_id: str,
-        negated: bool = False,
-        side: str = "",
-        distance: str = "",
-        begin: typing.SupportsInt | typing.SupportsIndex = 0,
-        end: typing.SupportsInt | typing.SupportsIndex = 0,
-    ) -> None: ...
-    def __repr__(self) -> str: ...
-    @property
-    def begin(self) -> int: ...
-    @property
-    def concept_id(self) -> str: ...
-    @property
-    def distance(self) -> str: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def negated(self) -> bool: ...
-    @property
-    def side(self) -> str: ...
-
-class ParsedCot:
-    """
-    What a parser read: reasons and decision.
-    """
-    def __init__(
-        self,
-        mentions: collections.abc.Sequence[CotMention] = [],
-        decision: str | None = None,
-        decision_begin: typing.SupportsInt | typing.SupportsIndex = 0,
-        decision_end: typing.SupportsInt | typing.SupportsIndex = 0,
-        problem: str = "",
-    ) -> None: ...
-    def states(self, concept_id: str) -> bool:
-        """
-        Tell whether the concept is said to be present.
-        """
-    @property
-    def decision(self) -> str | None: ...
-    @property
-    def decision_begin(self) -> int: ...
-    @property
-    def decision_end(self) -> int: ...
-    @property
-    def mentions(self) -> list[CotMention]: ...
-    @property
-    def problem(self) -> str: ...
-    @property
-    def understood(self) -> bool: ...
-
-class CotParser:
-    """
-    Reads reasons and decision out of chains of thought; subclass it.
-    """
-    def __init__(self) -> None: ...
-    def parse(self, texts: collections.abc.Sequence[str]) -> list[ParsedCot]: ...
-
-class GrammarParser(CotParser):
-    """
-    Reads sentences that follow a grammar, and refuses all others.
-    """
-    def __init__(self, vocabulary: CotVocabulary) -> None: ...
-
-class LexiconParser(CotParser):
-    """
-    Looks phrases up anywhere in a text, with negation.
-    """
-    def __init__(self, vocabulary: CotVocabulary) -> None: ...
-
-class ConceptAgreement:
-    """
-    How two parsers judge one concept.
-    """
-    @property
-    def both(self) -> int: ...
-    @property
-    def concept_id(self) -> str: ...
-    @property
-    def first_only(self) -> int: ...
-    @property
-    def neither(self) -> int: ...
-    @property
-    def second_only(self) -> int: ...
-
-class ParserAgreement:
-    """
-    How far two parsers agree.
-    """
-    def concept_share(self) -> float: ...
-    def decision_share(self) -> float: ...
-    @property
-    def concepts(self) -> list[ConceptAgreement]: ...
-    @property
-    def differing(self) -> list[int]: ...
-    @property
-    def same_decision(self) -> int: ...
-    @property
-    def texts(self) -> int: ...
-    @property
-    def understood_by_both(self) -> int: ...
-    @property
-    def understood_by_first(self) -> int: ...
-    @property
-    def understood_by_second(self) -> int: ...
 
 class SceneConfig:
     """
@@ -4775,6 +4862,172 @@ class _Attribution:
     @property
     def values(self) -> torch.Tensor: ...
 
+class Status:
+    """
+    What was shown of a claim.
+
+    Members:
+
+      yes
+
+      no
+
+      open
+
+      unavailable
+    """
+
+    __members__: typing.ClassVar[dict[str, Status]]
+    no: typing.ClassVar[Status]
+    open: typing.ClassVar[Status]
+    unavailable: typing.ClassVar[Status]
+    yes: typing.ClassVar[Status]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class EffectGate:
+    """
+    What is known of one effect on control.
+    """
+    def __init__(
+        self,
+        status: Status,
+        sign: typing.SupportsInt | typing.SupportsIndex = 0,
+        size: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        excludes_zero: bool = False,
+    ) -> None: ...
+    @property
+    def excludes_zero(self) -> bool: ...
+    @property
+    def sign(self) -> int: ...
+    @property
+    def size(self) -> float: ...
+    @property
+    def status(self) -> Status: ...
+
+class StratumGate:
+    """
+    What is known of the effect in one stratum.
+    """
+    def __init__(
+        self, stratification: str, level: str, decides: bool, effect: EffectGate
+    ) -> None: ...
+
+class InteractionGate:
+    """
+    Whether the effect differs between strata.
+    """
+    def __init__(self, stratification: str, significant: bool) -> None: ...
+
+class ProxyGate:
+    """
+    The effect of what goes along with a concept.
+    """
+    def __init__(self, name: str, status: Status) -> None: ...
+
+class GateResults:
+    """
+    All that a verdict follows from.
+    """
+
+    complete: bool
+    direct: EffectGate
+    encoded: Status
+    encoded_nonlinearly: bool
+    enough_clusters: bool
+    enough_scenes: bool
+    erasure: Status
+    erasure_verified: bool
+    naive: EffectGate
+    only_off_manifold: bool
+    positive_control_heard: bool
+    self_tests_passed: bool
+    stated: Status
+    text: Status
+    total: EffectGate
+    twin: EffectGate
+    def __init__(self) -> None: ...
+    @property
+    def interactions(self) -> list[InteractionGate]: ...
+    @interactions.setter
+    def interactions(self, arg0: collections.abc.Sequence[InteractionGate]) -> None: ...
+    @property
+    def proxies(self) -> list[ProxyGate]: ...
+    @proxies.setter
+    def proxies(self, arg0: collections.abc.Sequence[ProxyGate]) -> None: ...
+    @property
+    def strata(self) -> list[StratumGate]: ...
+    @strata.setter
+    def strata(self, arg0: collections.abc.Sequence[StratumGate]) -> None: ...
+
+class Decision:
+    """
+    A verdict, and why it is that one.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def flags(self) -> list[str]: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+
+class AuditOutcome:
+    """
+    How an audit ended.
+
+    Members:
+
+      finished
+
+      self_test_failed
+    """
+
+    __members__: typing.ClassVar[dict[str, AuditOutcome]]
+    finished: typing.ClassVar[AuditOutcome]
+    self_test_failed: typing.ClassVar[AuditOutcome]
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    def __ne__(self, other: object) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+class RecordDifference:
+    """
+    One place where a record does not say what follows from it.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def recomputed(self) -> str: ...
+    @property
+    def recorded(self) -> str: ...
+    @property
+    def where(self) -> str:
+        """
+        JSON pointer.
+        """
+
 def _accumulate_moments(
     arg0: ActivationReader,
     arg1: str,
@@ -5045,6 +5298,33 @@ def _verify_ablation(
     most: typing.SupportsFloat | typing.SupportsIndex,
     most_upper: typing.SupportsFloat | typing.SupportsIndex,
 ) -> list[AblationCheck]: ...
+def audit_plan(model: Model, scenes: SceneSource, protocol: str) -> str:
+    """
+    Say what an audit would do, as JSON.
+    """
+
+def audit_protocol(json: str, model: Model, scenes: SceneSource, quick: bool = False) -> str:
+    """
+    Fill in what a protocol leaves open, and return it as canonical JSON.
+    """
+
+def audit_protocol_sha256(json: str) -> str:
+    """
+    Return the SHA-256 of a protocol's canonical JSON.
+    """
+
+def audit_run(
+    model: Model,
+    scenes: SceneSource,
+    protocol: str,
+    out: str,
+    resume: bool = False,
+    progress: typing.Any = None,
+) -> tuple[AuditOutcome, str]:
+    """
+    Audit a model by a complete protocol (JSON); return how it ended and the record (JSON).
+    """
+
 def auprc(
     scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
@@ -5206,6 +5486,11 @@ def concatenate_rollouts(parts: collections.abc.Sequence[Rollout]) -> Rollout:
     Put rollouts of several batches behind each other.
     """
 
+def conclude_record(evidence: str) -> str:
+    """
+    Fill in all that follows from what was measured.
+    """
+
 def control_labels(
     keys: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     labels: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
@@ -5254,6 +5539,11 @@ def cross_validate_moments(
 ) -> MomentsValidation:
     """
     Fit every fold's complement and tell from moments how well the fold is read.
+    """
+
+def decide(gates: GateResults) -> Decision:
+    """
+    Decide: the first rule that matches (docs/audit.md).
     """
 
 def decode_cot(tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> str:
@@ -5956,6 +6246,11 @@ def verify_erasure(
 ) -> ErasureCheck:
     """
     The same of rows [n, d] that any map has erased.
+    """
+
+def verify_record(record: str) -> list[RecordDifference]:
+    """
+    Recompute everything from the record alone and return where it differs.
     """
 
 def verify_store(path: str, progress: typing.Any = None) -> VerifyReport:

@@ -71,9 +71,7 @@ def audit(
         if not out:
             raise InvalidArgument("[audit] expected --out, a folder for the record, got none")
         try:
-            done = audits.audit(
-                opened.model, opened.scenes, out, protocol=protocol, resume=resume
-            )
+            done = audits.audit(opened.model, opened.scenes, out, protocol=protocol, resume=resume)
         except StateError as error:
             stop(f"{error}: tierod audit ... --out {out} --resume", INTERRUPTED)
     if as_json:
@@ -84,9 +82,10 @@ def audit(
     failed = [t for t in done.record["self_tests"] if t["status"] == "failed" and t["stops"]]
     if failed:
         for test in failed:
+            bound = f"{test['better'].replace('_', ' ')} {test['bound']}"
             click.echo(
-                f"tierod: self-test {test['name']} failed: {test['value']} is not {test['better'].replace('_', ' ')} "
-                f"{test['bound']}: {test['meaning']}",
+                f"tierod: self-test {test['name']} failed: expected {bound}, got {test['value']}: "
+                f"{test['meaning']}",
                 err=True,
             )
         sys.exit(SELF_TEST)

@@ -51,7 +51,9 @@ class Scenes(vla.SceneSource):
 
     def strata(self):
         return [
-            vla.Stratification("rarity", ["common", "rare"], (torch.arange(self._size) % 3 == 0).long())
+            vla.Stratification(
+                "rarity", ["common", "rare"], (torch.arange(self._size) % 3 == 0).long()
+            )
         ]
 
     def nuisances(self):

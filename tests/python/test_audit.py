@@ -146,9 +146,7 @@ def test_a_stopped_audit_goes_on_to_the_same_record(done, tmp_path):
     chosen, out = protocol(model, scenes), tmp_path / "again"
     steps = iter(range(10**9))
     with pytest.raises(tierod.StateError, match="resume"):
-        audits.audit(
-            model, scenes, out, protocol=chosen, progress=lambda *_: next(steps) < 60
-        )
+        audits.audit(model, scenes, out, protocol=chosen, progress=lambda *_: next(steps) < 60)
     assert not (out / "record.json").exists()
     kept = len(list((out / "stages").iterdir()))
     assert kept >= 3
@@ -200,7 +198,9 @@ def test_a_model_that_does_not_do_what_it_says_is_stopped(fault, test, tmp_path)
 def test_a_model_that_returns_nan_is_refused(tmp_path):
     with pytest.raises(tierod.NumericalError):
         model, scenes = Driver("nan"), Scenes()
-        audits.audit(model, scenes, tmp_path / "x", protocol=protocol(model, scenes), progress=False)
+        audits.audit(
+            model, scenes, tmp_path / "x", protocol=protocol(model, scenes), progress=False
+        )
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ struct TIEROD_API Protocol {
   std::int64_t fit_scenes = 0;
   std::int64_t choose_scenes = 80;   ///< of B, half of them with the concept
   std::int64_t test_scenes = 200;    ///< of C, half of them with the concept
-  std::int64_t verify_scenes = 600;  ///< of C, half of them with the concept: fresh probes
+  std::int64_t verify_scenes = 1600;  ///< of C, half of them with the concept: fresh probes
   /// Scenes with the concept that each stratum is filled up to; below 30 a stratum does not decide.
   std::int64_t stratum_scenes = 40;
   std::int64_t batch_size = 100;
