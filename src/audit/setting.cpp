@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "audit/setting_internal.h"
 #include "core/tensor_internal.h"
@@ -233,12 +234,21 @@ const FittedHead& Setting::head() {
   const std::vector<at::Tensor> means = shapes->rows_at(looks, false);
   const auto most = static_cast<std::int64_t>(world.of(Split::a).size());
   const std::int64_t cap = protocol.fit_scenes > 0 ? std::min(most, protocol.fit_scenes) : most;
+  double rarest = 1;  // 4 p (1 - p): 1 where half of the scenes hold the concept
+  for (const audit::ConceptPlan& plan : protocol.concepts) {
+    const std::vector<std::uint8_t> labels = world.labels(plan.id, world.of(Split::a));
+    const double p = static_cast<double>(std::count(labels.begin(), labels.end(), 1)) /
+                     static_cast<double>(labels.size());
+    rarest = std::min(rarest, 4 * p * (1 - p));
+  }
   std::vector<patch::DirectionPlace> kept[2];
   std::vector<std::size_t> order[2];
   for (std::size_t i = 0; i < looks.size(); ++i) {
     if (whole[i].std(0).max().item<double>() < kConstant) continue;  // nothing passes there
     std::int64_t width = whole[i].size(1);
-    out->wanted = std::max(out->wanted, kScenesAColumn * width);
+    out->wanted = std::max(
+        out->wanted,
+        static_cast<std::int64_t>(std::ceil(static_cast<double>(kScenesAColumn * width) / rarest)));
     const bool all = width > means[i].size(1) && kScenesAColumn * width <= cap;
     if (width > means[i].size(1) && !all) {
       out->notes.push_back(cat(names[i], ": ", width, " numbers want ", kScenesAColumn * width,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "audit/setting_internal.h"
+#include "tierod/export.h"
 #include "tierod/vla/cot.h"
 
 // The stages of an audit. Each returns a part of the evidence record as JSON, and depends on the
@@ -61,17 +62,17 @@ ParsedRows parse_words(const Setting& setting, const std::vector<std::string>& t
 /// Return the axis of a mean over scenes, on - off: concept-balanced, with the refits' share of the
 /// error where there are refits. Scenes of one class alone give that class's mean.
 /// @param refits  f64 [K, scenes], or undefined
-stats::Interval scene_interval(const at::Tensor& values, const at::Tensor& refits,
-                               std::span<const std::uint8_t> labels,
-                               std::span<const std::int64_t> units,
-                               std::span<const std::uint8_t> among = {});
+TIEROD_API stats::Interval scene_interval(const at::Tensor& values, const at::Tensor& refits,
+                                          std::span<const std::uint8_t> labels,
+                                          std::span<const std::int64_t> units,
+                                          std::span<const std::uint8_t> among = {});
 
 /// The same of the difference between two strata.
-stats::Interval stratum_difference(const at::Tensor& values, const at::Tensor& refits,
-                                   std::span<const std::uint8_t> labels,
-                                   std::span<const std::int64_t> units,
-                                   std::span<const std::uint8_t> first,
-                                   std::span<const std::uint8_t> second);
+TIEROD_API stats::Interval stratum_difference(const at::Tensor& values, const at::Tensor& refits,
+                                              std::span<const std::uint8_t> labels,
+                                              std::span<const std::int64_t> units,
+                                              std::span<const std::uint8_t> first,
+                                              std::span<const std::uint8_t> second);
 
 /// Return on - off of each scene, from edited - base.
 at::Tensor on_minus_off(const at::Tensor& effect, std::span<const std::uint8_t> labels);

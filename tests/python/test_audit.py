@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -308,3 +309,11 @@ def test_the_command_line_refuses_in_one_line(toy_on_path, tmp_path):
         run = CliRunner().invoke(cli.main, arguments)
         assert run.exit_code == 2, run.output
         assert match in run.output
+
+
+def test_the_example_plans_an_audit_from_cpp_alone():
+    program = Path(__file__).resolve().parents[2] / "build" / "release" / "examples" / "audit"
+    said = subprocess.run([program, "--plan", "mixed"], capture_output=True, text=True, check=True)
+    plan = json.loads(said.stdout)
+    assert plan["enough"]
+    assert [c["concept"] for c in plan["concepts"]] == ["pedestrian", "cyclist"]

@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "audit/stages_internal.h"
-#include "patch/scene_values_internal.h"
 #include "tierod/core/random.h"
 #include "tierod/stats/influence.h"
 #include "tierod/stats/jackknife.h"
@@ -14,6 +14,10 @@
 namespace tierod::internal {
 
 namespace {
+
+std::span<const double> numbers_in(const at::Tensor& x) {
+  return {x.const_data_ptr<double>(), static_cast<std::size_t>(x.numel())};
+}
 
 /// 60 scenes of 12 units, a third of them with the concept; 5 refits.
 struct Sample {
@@ -43,10 +47,10 @@ TEST(SceneInterval, IsTheRefitIntervalOfAllScenes) {
   std::vector<double> thetas;
   for (std::int64_t k = 0; k < 5; ++k) {
     const at::Tensor row = s.refits[k].contiguous();
-    thetas.push_back(stats::balanced_influence(numbers_of(row), s.labels, s.units).estimate);
+    thetas.push_back(stats::balanced_influence(numbers_in(row), s.labels, s.units).estimate);
   }
   const stats::Interval expected =
-      stats::refit_interval(stats::balanced_influence(numbers_of(s.values), s.labels, s.units),
+      stats::refit_interval(stats::balanced_influence(numbers_in(s.values), s.labels, s.units),
                             thetas)
           .interval;
   const stats::Interval found = scene_interval(s.values, s.refits, s.labels, s.units);
