@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
+#include <utility>
 
 #include "audit/folder_internal.h"
 #include "audit/stages_internal.h"
@@ -131,11 +132,8 @@ Json rate_test(const char* name, double bound, const char* better, bool stops,
 
 Json assumptions() {
   return {
-      "Labels say what is there; an unmeasured cause of both concept and control would pass for "
-      "the concept (unmeasured confounding), but for exact twins, which change nothing else.",
-      "What goes along with a concept is among the other concepts and the nuisances that "
-      "directions "
-      "are adjusted for, and none of these is a consequence of the concept.",
+      "Labels say what is there. An unmeasured cause of concept and control would pass for it.",
+      "All that goes along with a concept is adjusted for, and none of it is a consequence of it.",
       "Scenes of different units are independent.",
       "An edit along a direction within the natural range stands for the concept's presence.",
       "The scenes are like those for which the verdict is used."};
@@ -150,11 +148,10 @@ Json defeaters() {
 
 class Audit {
  public:
-  Audit(vla::Model& model, const vla::SceneSource& source, const Protocol& protocol,
-        const AuditOptions& options)
-      : protocol_(protocol),
+  Audit(vla::Model& model, const vla::SceneSource& source, Protocol protocol, AuditOptions options)
+      : protocol_(std::move(protocol)),
         setting_(model, source, protocol_, options.progress),
-        options_(options) {
+        options_(std::move(options)) {
     add_positive(setting_);
     check_scenes(setting_);
   }
@@ -326,7 +323,7 @@ std::string plan_audit(vla::Model& model, const vla::SceneSource& source,
                        std::int64_t passes) {
     stages.push_back({{"stage", name}, {"split", split}, {"scenes", scenes}, {"passes", passes}});
   };
-  add("self-tests", "B", 24, 12 * 24);
+  add("self-tests", "B", 24, 288);
   add("read A at the candidates", "A", read, 2 * read * length(protocol.candidates.size()));
   add("choose", "B", protocol.choose_scenes * concepts, 3 * protocol.choose_scenes * concepts);
   add("check sites", "C", 140, 820);

@@ -100,6 +100,7 @@ Protocol complete(Protocol protocol, const vla::Model& model, const vla::SceneSo
 
   const std::vector<vla::SceneNuisance> nuisances = source.nuisances();
   std::vector<std::string> names;
+  names.reserve(nuisances.size());
   for (const vla::SceneNuisance& one : nuisances) names.push_back(one.name);
   if (protocol.adjust_for.empty()) {
     // what is there or not, as a concept is; numbers may be consequences, and are asked for by name

@@ -51,6 +51,7 @@ auto value_in(const Table& table, std::string_view name, const char* where) {
     if (name == each) return value;
   }
   std::vector<std::string> known;
+  known.reserve(table.size());
   for (const auto& [value, each] : table) known.emplace_back(each);
   throw InvalidArgument(
       cat("[", where, "] expected one of ", internal::list_text(known, 16), ", got '", name, "'"));

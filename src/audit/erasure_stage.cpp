@@ -119,7 +119,7 @@ Json localise(Setting& setting, const audit::ConceptPlan& plan) {
     setting.passes += 4 * length(scenes.size());
     const at::Tensor base = found.base.view({-1, 1, 1, 1});
     const at::Tensor source = found.source.view({-1, 1, 1, 1});
-    const double moved = (source - base).abs().mean().item<double>();
+    const auto moved = (source - base).abs().mean().item<double>();
     // the share of the way to the twin, as a ratio of sums, each scene towards its own twin
     const at::Tensor sign = (source - base).sign();
     const at::Tensor share =

@@ -82,6 +82,7 @@ Json examples(Setting& setting, const audit::ConceptPlan& plan, const Chosen& ch
   }
   setting.passes += 4 * length(scenes.size());
   std::vector<Json> parts;
+  parts.reserve(scenes.size());
   for (std::size_t i = 0; i < scenes.size(); ++i) {
     parts.push_back({{"scene", scenes[i]}, {"label", labels[i]}, {"runs", Json::object()}});
   }

@@ -119,8 +119,8 @@ class SelfTests {
       how.noise = at::full_like(*how.noise, 1.0);
       const vla::Rollout other = setting_.model.rollout(batch, how);
       // fixed noise must fix the actions, and other noise move them
-      const double fixed = (still.actions - again.actions).abs().max().item<double>();
-      const double differs = (still.actions - other.actions).abs().max().item<double>();
+      const auto fixed = (still.actions - again.actions).abs().max().item<double>();
+      const auto differs = (still.actions - other.actions).abs().max().item<double>();
       moves = fixed == 0 && differs > 0 ? 1 : 0;
     }
     add(result("noise_is_used", moves, 1, "at_least",
@@ -209,6 +209,7 @@ Json check_sites(Setting& setting, std::size_t candidate) {
   const FittedSites& fitted = setting.fitted(candidate);
   Json out = {{"candidate", fitted.candidate.name}, {"sites", Json::array()}};
   std::vector<std::string> sites;
+  sites.reserve(fitted.sites.size());
   for (const patch::EditSite& site : fitted.sites) sites.push_back(site.site);
   out["sites"] = sites;
 
@@ -252,9 +253,10 @@ Json check_sites(Setting& setting, std::size_t candidate) {
         setting.world.balanced(Split::c, name, 80, "audit.positive");
     const std::vector<std::uint8_t> labels = setting.world.labels(name, tested);
     probe::ResidualOptions options = setting.residual(data, name, protocol.direct_refits);
-    auto& adjusted = *options.adjust_for;
+    std::vector<std::string> adjusted = setting.adjusted_for(data, name);
     adjusted.erase(std::remove(adjusted.begin(), adjusted.end(), protocol.positive->nuisance),
                    adjusted.end());
+    options.adjust_for = std::move(adjusted);
     const auto run = setting.runs(tested);
     const patch::ConceptEffect effect =
         patch::concept_effect(*run, labels, setting.world.units(tested),

@@ -76,6 +76,7 @@ std::vector<at::Tensor> rows_of(const Setting& setting, const std::vector<std::i
     driven(length(end));
   }
   std::vector<at::Tensor> out;
+  out.reserve(parts.size());
   for (const std::vector<at::Tensor>& part : parts) out.push_back(at::cat(part));
   return out;
 }

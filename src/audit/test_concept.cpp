@@ -263,7 +263,7 @@ class Testing {
                                   .to(at::kCPU, at::kDouble)
                                   .contiguous();
     count(6);
-    const std::size_t samples = static_cast<std::size_t>(run_->base().num_samples);
+    const auto samples = static_cast<std::size_t>(run_->base().num_samples);
     std::vector<double> values;
     std::vector<std::int64_t> units;
     for (std::size_t row = 0; row < before.size(); ++row) {
@@ -307,7 +307,7 @@ class Testing {
       return out;
     };
     Json& out = axes_["valid"]["guard"];
-    out["direct"] = check(Words::held, direct_->scenes);
+    out["direct"] = check(Words::held, direct_.scenes);
     if (total_) out["total"] = check(Words::regenerated, total_->scenes);
     count(4);
   }
@@ -333,7 +333,7 @@ class Testing {
   // --- strata: the scenes of the test, and more where a stratum has too few -------------------
 
   void strata() {
-    const patch::ConceptEffect& lead = total_ ? *total_ : *direct_;
+    const patch::ConceptEffect& lead = total_ ? *total_ : direct_;
     for (const std::string& name : setting_.protocol.stratifications) {
       const auto found =
           std::find_if(setting_.world.strata().begin(), setting_.world.strata().end(),
@@ -506,7 +506,8 @@ class Testing {
   std::vector<std::uint8_t> labels_;
   std::vector<std::int64_t> units_;
   std::unique_ptr<patch::PairedRun> run_;
-  std::optional<patch::ConceptEffect> direct_, total_;
+  patch::ConceptEffect direct_;
+  std::optional<patch::ConceptEffect> total_;
   at::Tensor twins_;
   Json out_ = Json::object(), axes_ = Json::object();
 };

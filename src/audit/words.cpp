@@ -36,14 +36,14 @@ struct Deeds {
 // What a decision means in numbers; nothing for decisions that are not known here.
 std::optional<bool> done_as_said(const std::string& decision, const Deeds& deeds, std::int64_t row,
                                  double sesoi) {
-  const double a = deeds.acceleration[row].item<double>();
-  const double dv = deeds.speed_change[row].item<double>();
+  const auto a = deeds.acceleration[row].item<double>();
+  const auto dv = deeds.speed_change[row].item<double>();
   if (decision == "brake" || decision == "stop") return a <= -sesoi && dv < 0;
   if (decision == "slow") return dv < 0;
   if (decision == "accelerate") return dv > 0;
   if (decision == "keep") return a > -2 && dv > -4;  // no braking to speak of
   if (!deeds.sideways.defined()) return std::nullopt;
-  const double y = deeds.sideways[row].item<double>();
+  const auto y = deeds.sideways[row].item<double>();
   if (decision == "steer_left") return y > 0;
   if (decision == "steer_right") return y < 0;
   return std::nullopt;
@@ -63,13 +63,13 @@ at::Tensor off_the_middle(const vla::Rollout& run, const std::vector<vla::Lane>&
   for (std::int64_t row = 0; row < run.rows(); ++row) {
     const at::Tensor centre =
         lanes[static_cast<std::size_t>(row / run.num_samples)].centre.to(at::kDouble).contiguous();
-    const double x = run.trajectory[row][step][0].item<double>();
+    const auto x = run.trajectory[row][step][0].item<double>();
     double middle = 0;
     for (std::int64_t i = 1; i < centre.size(0); ++i) {
-      const double x0 = centre[i - 1][0].item<double>(), x1 = centre[i][0].item<double>();
+      const auto x0 = centre[i - 1][0].item<double>(), x1 = centre[i][0].item<double>();
       middle = centre[i][1].item<double>();
       if (x <= x1 && x1 > x0) {
-        const double y0 = centre[i - 1][1].item<double>();
+        const auto y0 = centre[i - 1][1].item<double>();
         middle = y0 + (middle - y0) * (x - x0) / (x1 - x0);
         break;
       }
@@ -150,6 +150,7 @@ template <typename T, typename Compare, typename Divergence>
 Json divergence(const std::vector<Cells<T>>& cells, const Compare& compare,
                 const Divergence& of_means, std::uint64_t seed) {
   std::vector<Pairs> scenes;
+  scenes.reserve(cells.size());
   for (const Cells<T>& one : cells) scenes.emplace_back(one, compare);
   const std::size_t n = scenes.size();
   using Parts = std::vector<std::array<double, 2>>;
@@ -287,7 +288,7 @@ Json framing_test(Setting& setting) {
   const std::vector<std::int64_t> scenes =
       setting.world.any(Split::c, setting.protocol.framing_scenes, "audit.framing");
   const auto n = scenes.size();
-  const std::size_t seeds = static_cast<std::size_t>(setting.protocol.framing_seeds);
+  const auto seeds = static_cast<std::size_t>(setting.protocol.framing_seeds);
   std::vector<Cells<Stated>> words(n, Cells<Stated>(framings.size(), std::vector<Stated>(seeds)));
   std::vector<Cells<double>> control(n, Cells<double>(framings.size(), std::vector<double>(seeds)));
   const auto functional =

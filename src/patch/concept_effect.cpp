@@ -64,6 +64,7 @@ class Measuring {
       text.scenes = said_.front();
       text.refit_scenes = at::stack(at::TensorList(said_).slice(1));
       std::vector<double> thetas;
+      thetas.reserve(refits_.size());
       for (std::size_t k = 1; k < said_.size(); ++k) thetas.push_back(balanced(said_[k]));
       text.theta = stats::refit_interval(
           stats::balanced_influence(numbers_of(text.scenes), labels_, groups_), thetas,
@@ -97,6 +98,7 @@ class Measuring {
 
   void rerun_all(ConceptEffect& out) {
     std::vector<at::Tensor> scenes;
+    scenes.reserve(refits_.size());
     for (const DirectionEdit& edit : refits_) scenes.push_back(driven(edit));
     keep(out, at::stack(scenes));
     out.reruns = refits_.size();
@@ -113,6 +115,7 @@ class Measuring {
   void refits_by_derivative(ConceptEffect& out) {
     const at::Tensor moves = run_.derivative(edit_, refits_, functional_);
     std::vector<at::Tensor> scenes;
+    scenes.reserve(refits_.size());
     for (std::int64_t k = 0; k < moves.size(0); ++k) {
       scenes.push_back(out.scenes + on_minus_off(moves[k]));
     }
