@@ -59,8 +59,8 @@ struct TIEROD_API Protocol {
   std::string group_level{};  ///< unit of the splits; empty: the highest with 40 units
   /// Largest number of scenes of A that are read; 0: as many as the widest site asks for.
   std::int64_t fit_scenes = 0;
-  std::int64_t choose_scenes = 80;   ///< of B, half of them with the concept
-  std::int64_t test_scenes = 200;    ///< of C, half of them with the concept
+  std::int64_t choose_scenes = 80;    ///< of B, half of them with the concept
+  std::int64_t test_scenes = 200;     ///< of C, half of them with the concept
   std::int64_t verify_scenes = 1600;  ///< of C, half of them with the concept: fresh probes
   /// Scenes with the concept that each stratum is filled up to; below 30 a stratum does not decide.
   std::int64_t stratum_scenes = 40;
